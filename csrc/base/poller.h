@@ -1,0 +1,49 @@
+/* The contract every poller backend fulfils: which descriptors are ready, level-triggered, with one blocking call.
+ *
+ * A poller belongs to one loop and to its thread. It knows descriptors and event bits, nothing of Python, callbacks or owners: the
+ * loop keeps a table indexed by descriptor and passes the old and the new interest, so that no backend needs a look-up of its own
+ * (poll, which must, keeps its index there). Errors come back as -errno.
+ */
+#ifndef PA_BASE_POLLER_H
+#define PA_BASE_POLLER_H
+
+#include <stdint.h>
+
+/* Interest and readiness. An error or hang-up is reported as every bit that was asked for: the reader's recv or the writer's send
+ * then returns the error itself, as with asyncio's selectors. */
+enum { PA_POLL_IN = 1u, PA_POLL_OUT = 2u };
+
+typedef struct {
+    int fd;
+    unsigned events; /* PA_POLL_* that are ready; never 0 */
+} pa_poll_event;
+
+typedef struct pa_poller pa_poller; /* each backend's own struct */
+
+typedef struct {
+    const char *name; /* "epoll", "kqueue", "poll" */
+
+    /* 0, or -errno. *out is owned by the caller until close(). */
+    int (*open)(pa_poller **out);
+    void (*close)(pa_poller *poller);
+
+    /* The kernel object's descriptor, or -1 where there is none (poll). */
+    int (*fileno)(const pa_poller *poller);
+
+    /* Change the interest in fd from `was` to `want` (0 = not registered). 0, or -errno (EPERM: a regular file on epoll; EBADF).
+     * Removing a descriptor that was closed behind our back succeeds. */
+    int (*set)(pa_poller *poller, int fd, unsigned was, unsigned want);
+
+    /* Wait up to timeout_ns (0: do not block; negative: for ever) and fill at most `max` events. Returns their number, 0 on time-out,
+     * -EINTR on a signal, else -errno. Never returns before the time-out for want of resolution (rounds up). Called without a
+     * thread state: must not touch Python. */
+    int (*wait)(pa_poller *poller, int64_t timeout_ns, pa_poll_event *events, int max);
+} pa_poller_ops;
+
+/* The backends compiled in, best first, NULL-terminated. */
+extern const pa_poller_ops *const pa_poller_backends[];
+
+/* By name; NULL picks the best. Returns NULL when there is no such backend here. */
+const pa_poller_ops *pa_poller_find(const char *name);
+
+#endif

@@ -72,7 +72,7 @@ def finish(loop):
     """Cancels what a failed or careless test left, as asyncio.run does, then closes."""
     if loop.is_running():
         return
-    left = [t for t in asyncio.all_tasks(loop) if not t.done()]
+    left = [t for t in asyncio.all_tasks(loop) if not t.done() and t._log_destroy_pending]
     for task in left:
         task.cancel()
     if left:

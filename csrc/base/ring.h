@@ -1,7 +1,7 @@
 /* A growable FIFO ring of fixed-size plain structs (memcpy-able), power-of-two capacity. The element type is the user's: RING code
  * is generated inline per type, so that push and pop are a copy and an index.
  *
- *   PA_RING_DECLARE(pa_ready_ring, pa_ready)
+ *   PA_RING_DECLARE(pa_ready_ring, pa_ready)      without a semicolon
  * gives the type pa_ready_ring and
  *   void pa_ready_ring_init(pa_ready_ring *)          no allocation
  *   void pa_ready_ring_free(pa_ready_ring *)          the array; elements are forgotten; ready for use again
@@ -114,7 +114,6 @@
             ring->tail--;                                                                                                          \
         }                                                                                                                          \
         return item;                                                                                                               \
-    }                                                                                                                              \
-    struct name##_needs_a_semicolon
+    }
 
 #endif

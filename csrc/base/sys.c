@@ -164,8 +164,10 @@ static inline int fault_iov(call_id id, const struct iovec **iov, size_t *count)
 static inline int status(int result) { return result < 0 ? -errno : result; }
 static inline ssize_t moved(ssize_t result) { return result < 0 ? -errno : result; }
 
+#define ON_SOME static inline __attribute__((unused)) /* needed on some systems only */
+
 /* Takes a descriptor (or -errno) that was born without them to the flags that the contract promises; closes it if it cannot. */
-static inline int adopt(int fd, bool nonblocking)
+ON_SOME int adopt(int fd, bool nonblocking)
 {
     if (fd < 0) return fd;
     int err = status(fcntl(fd, F_SETFD, FD_CLOEXEC));
@@ -175,7 +177,7 @@ static inline int adopt(int fd, bool nonblocking)
     return err;
 }
 
-static inline int adopt_pair(int fds[2], bool nonblocking)
+ON_SOME int adopt_pair(int fds[2], bool nonblocking)
 {
     int err = adopt(fds[0], nonblocking);
     if (err < 0) {
@@ -190,12 +192,12 @@ static inline int adopt_pair(int fds[2], bool nonblocking)
     return 0;
 }
 
-static inline int64_t cut_timeout(int64_t ns) { return ns > PA_SYS_TIMEOUT_MAX ? PA_SYS_TIMEOUT_MAX : ns; }
+ON_SOME int64_t cut_timeout(int64_t ns) { return ns > PA_SYS_TIMEOUT_MAX ? PA_SYS_TIMEOUT_MAX : ns; }
 
-static inline int timeout_ms(int64_t ns) { return ns < 0 ? -1 : (int)((cut_timeout(ns) + 999999) / 1000000); }
+ON_SOME int timeout_ms(int64_t ns) { return ns < 0 ? -1 : (int)((cut_timeout(ns) + 999999) / 1000000); }
 
 /* NULL: for ever. */
-static inline struct timespec *timeout_spec(int64_t ns, struct timespec *spec)
+ON_SOME struct timespec *timeout_spec(int64_t ns, struct timespec *spec)
 {
     if (ns < 0) return NULL;
     ns = cut_timeout(ns);

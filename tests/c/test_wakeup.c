@@ -123,7 +123,13 @@ CASE(another_thread_may_call) { each_kind(another_thread); }
 static void after_close(pa_wakeup *wakeup)
 {
     int read_fd = wakeup->read_fd, write_fd = wakeup->write_fd;
+#ifdef PA_FAULTS
+    pa_sys_fault_reset();
+#endif
     pa_wakeup_close(wakeup);
+#ifdef PA_FAULTS
+    CHECK_INT(pa_sys_fault_count("close"), read_fd == write_fd ? 1 : 2); /* each once: its number may be another's by then */
+#endif
     CHECK_INT(wakeup->read_fd, -1);
     CHECK_INT(wakeup->write_fd, -1);
     CHECK_INT(fcntl(read_fd, F_GETFD), -1);

@@ -1,0 +1,61 @@
+"""The C programs of the benchmarks: built on the spot with the system's compiler, run beside the measured process."""
+import json
+import os
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / ".build"
+
+
+def compiler():
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
+
+
+def program(name):
+    """Path of the program, compiled again if its source is newer."""
+    source, target = HERE / "c" / f"{name}.c", BUILD / name
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(exist_ok=True)
+        unfinished = target.with_name(f"{name}.{os.getpid()}")
+        subprocess.run([*compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", "-o", unfinished, source], check=True)
+        unfinished.replace(target)
+    return str(target)
+
+
+def echo_load(address, connections, size, seconds, warmup=None):
+    """Run the load client to its end; its JSON as a dict. Blocks: call it from a thread."""
+    warmup = seconds / 3 if warmup is None else warmup
+    command = [program("echo_client"), address, str(connections), str(size), str(int(warmup * 1000)),
+               str(int(seconds * 1000)), os.environ.get("BENCH_CLIENT_CPU", "-1")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * (seconds + warmup))
+    if run.returncode:
+        raise RuntimeError(run.stderr.strip() or f"echo_client: status {run.returncode}")
+    return json.loads(run.stdout)
+
+
+class EchoServer:
+    """The C echo server as a context manager; `.address`, and after the end `.cpu_seconds`."""
+
+    def __init__(self, unix_path=None):
+        self.arguments = [unix_path] if unix_path else []
+        self.cpu_seconds = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen([program("echo_server"), os.environ.get("BENCH_SERVER_CPU", "-1"), *self.arguments],
+                                        stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError(f"echo_server: status {self.process.wait()}")
+        return self
+
+    def __exit__(self, *exc_info):
+        self.process.terminate()
+        _, _, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.process.stdout.close()
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+
+

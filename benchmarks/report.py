@@ -56,6 +56,8 @@ def times(ratio, digits=2):
 
 
 def cell(row, column, clock):
+    if not row.results.get(column):
+        return "failed" if column in row.results else "–"
     spread = row.spread(column, clock)
     around = "" if spread is None else f" ±{spread * 50:.0f}%"
     return quantity(row.median(column, clock), row.case.unit) + around

@@ -1,7 +1,7 @@
 """Streams: start_server, StreamReader and StreamWriter."""
 import socket
 
-from bench_echo import drive, limit
+from bench_echo import drive, c_server
 from harness import asyncio, case
 
 
@@ -20,17 +20,17 @@ async def echo_exactly(reader, writer):
         writer.close()
 
 
-@case("stream_echo_1k", operation="request", times_itself=True, limit=limit(10, 1024), about="read, write, drain; 1 KiB, 10 connections")
+@case("stream_echo_1k", operation="request", times_itself=True, floor=c_server(10, 1024), about="read, write, drain; 1 KiB, 10 connections")
 async def stream_echo_1k(seconds):
     return await drive(await asyncio.start_server(echo, "127.0.0.1", 0), 10, 1024, seconds)
 
 
-@case("stream_exactly_1k", operation="request", times_itself=True, limit=limit(10, 1024), about="readexactly and write; 1 KiB, 10 connections")
+@case("stream_exactly_1k", operation="request", times_itself=True, floor=c_server(10, 1024), about="readexactly and write; 1 KiB, 10 connections")
 async def stream_exactly_1k(seconds):
     return await drive(await asyncio.start_server(echo_exactly, "127.0.0.1", 0), 10, 1024, seconds)
 
 
-@case("stream_echo_100k", operation="request", times_itself=True, limit=limit(10, 102400), about="read, write, drain; 100 KiB, 10 connections")
+@case("stream_echo_100k", operation="request", times_itself=True, floor=c_server(10, 102400), about="read, write, drain; 100 KiB, 10 connections")
 async def stream_echo_100k(seconds):
     return await drive(await asyncio.start_server(echo, "127.0.0.1", 0), 10, 102400, seconds)
 

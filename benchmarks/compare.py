@@ -126,7 +126,7 @@ class Progress:
 
 def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
     """All rounds of all cases on all columns: (rows, {(case, column): what went wrong})."""
-    rows = [report.Row(case, {c: [] for c in columns} | ({loops.LIMIT: []} if case.limit else {})) for case in cases]
+    rows = [report.Row(case, {c: [] for c in columns} | ({loops.FLOOR: []} if case.floor else {})) for case in cases]
     counts, failures = {}, {}
     progress = Progress(rounds * sum(len(row.results) for row in rows))
     for number in range(rounds):
@@ -165,8 +165,7 @@ def main():
     columns = choose_columns(args.loops)
     if targets and not {"asyncio", "pyasync"} <= columns.keys():
         raise SystemExit("--check needs asyncio and pyasync among the loops")
-    if any(case.topic in ("echo", "streams") for case in cases):
-        native.program("echo_client"), native.program("echo_server")
+    native.prepare()
     facts = machine.describe() | {"versions": columns, "rounds": args.rounds}
     cpu, client_cpu = processors(args.no_pin)
     print(f"{facts['cpu_model_name']}, {facts['cpu_count']} CPUs, load {facts['load_avg_1min']:.2f}; {facts['platform']}\n"
@@ -191,7 +190,7 @@ def main():
         print(f"SHORT {line}", file=sys.stderr)
     if targets and not short:
         print(f"all {len(targets)} targets hold")
-    broken = any(column in loops.OURS | {"asyncio", loops.LIMIT} for _, column in failures)
+    broken = any(column in loops.OURS | {"asyncio", loops.FLOOR} for _, column in failures)
     return 1 if short or broken else 0
 
 

@@ -1,8 +1,38 @@
 """call_soon: one after the other, and many at once."""
-from harness import asyncio, case
+import native
+from harness import asyncio, case, floor_of
 
 
-@case("call_soon_chain", operation="callback", about="a callback schedules the next: a turn of the loop each")
+@floor_of
+def floor_of_chain(n):
+    ring = native.floor().Ring()
+    left = n
+
+    def step():
+        nonlocal left
+        left -= 1
+        if left:
+            ring.call_soon(step)
+
+    ring.call_soon(step)
+    ring.run()
+    return n
+
+
+@floor_of
+def floor_of_burst(n):
+    ring = native.floor().Ring()
+    expected = list(range(1000))
+    for _ in range(n // 1000):
+        seen = []
+        for i in expected:
+            ring.call_soon(seen.append, i)
+        ring.run()
+        assert seen == expected
+    return n // 1000 * 1000
+
+
+@case("call_soon_chain", floor=floor_of_chain, operation="callback", about="a callback schedules the next: a turn of the loop each")
 async def call_soon_chain(n):
     loop = asyncio.get_running_loop()
     finished = loop.create_future()
@@ -22,7 +52,7 @@ async def call_soon_chain(n):
     return n
 
 
-@case("call_soon_burst", operation="callback", about="1,000 callbacks scheduled, then all run; order checked")
+@case("call_soon_burst", floor=floor_of_burst, operation="callback", about="1,000 callbacks scheduled, then all run; order checked")
 async def call_soon_burst(n):
     loop = asyncio.get_running_loop()
     expected = list(range(1000))

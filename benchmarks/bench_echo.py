@@ -2,7 +2,7 @@
 
 A request is one message of so many bytes sent, and all of it received back and compared by the client. The value is
 the wall-clock time of a request over all connections (1 / requests a second); beside it stands the CPU time that the
-server process spent on one. The limit is the same client against a C server that only epolls, receives and sends.
+server process spent on one. The floor is the same client against a C server that only epolls, receives and sends.
 """
 import time
 
@@ -55,7 +55,7 @@ async def serve_protocol(factory, connections, size, seconds):
     return await drive(server, connections, size, seconds)
 
 
-def limit(connections, size):
+def c_server(connections, size):
     def measure(seconds):
         with native.EchoServer() as server:
             load = native.echo_load(server.address, connections, size, seconds)
@@ -63,23 +63,23 @@ def limit(connections, size):
     return measure
 
 
-@case("echo_1k", operation="request", times_itself=True, limit=limit(10, 1024), about="protocol, 1 KiB, 10 connections")
+@case("echo_1k", operation="request", times_itself=True, floor=c_server(10, 1024), about="protocol, 1 KiB, 10 connections")
 async def echo_1k(seconds):
     return await serve_protocol(Echo, 10, 1024, seconds)
 
 
-@case("echo_1k_one", operation="request", times_itself=True, limit=limit(1, 1024), about="protocol, 1 KiB, one connection")
+@case("echo_1k_one", operation="request", times_itself=True, floor=c_server(1, 1024), about="protocol, 1 KiB, one connection")
 async def echo_1k_one(seconds):
     return await serve_protocol(Echo, 1, 1024, seconds)
 
 
-@case("echo_1k_buffered", operation="request", times_itself=True, limit=limit(10, 1024),
+@case("echo_1k_buffered", operation="request", times_itself=True, floor=c_server(10, 1024),
       about="buffered protocol, 1 KiB, 10 connections")
 async def echo_1k_buffered(seconds):
     return await serve_protocol(BufferedEcho, 10, 1024, seconds)
 
 
-@case("echo_100k", operation="request", times_itself=True, limit=limit(10, 102400),
+@case("echo_100k", operation="request", times_itself=True, floor=c_server(10, 102400),
       about="protocol, 100 KiB, 10 connections")
 async def echo_100k(seconds):
     return await serve_protocol(Echo, 10, 102400, seconds)

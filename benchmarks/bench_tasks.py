@@ -1,5 +1,6 @@
 """Tasks: giving way to the others, starting and awaiting them."""
-from harness import asyncio, case
+import native
+from harness import asyncio, case, floor_of
 
 
 async def give_way(times):
@@ -8,7 +9,20 @@ async def give_way(times):
     return times
 
 
-@case("switch", operation="switch", about="100 tasks that do nothing but sleep(0)")
+async def give_way_to_floor(sleep, times):
+    for _ in range(times):
+        await sleep(0)
+    return times
+
+
+def floor_of_switch(tasks):
+    def body(n):
+        floor = native.floor()
+        return floor.switch([give_way_to_floor(floor.sleep, n // tasks) for _ in range(tasks)])
+    return floor_of(body)
+
+
+@case("switch", operation="switch", floor=floor_of_switch(100), about="100 tasks that do nothing but sleep(0)")
 async def switch(n):
     each = max(1, n // 100)
     tasks = [asyncio.create_task(give_way(each)) for _ in range(100)]
@@ -17,7 +31,7 @@ async def switch(n):
     return done
 
 
-@case("switch_alone", operation="switch", about="one task that does nothing but sleep(0): a turn of the loop each")
+@case("switch_alone", operation="switch", floor=floor_of_switch(1), about="one task that does nothing but sleep(0): a turn of the loop each")
 async def switch_alone(n):
     return await give_way(n)
 

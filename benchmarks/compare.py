@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -74,7 +75,9 @@ def run_worker(*arguments, timeout=120):
     except subprocess.TimeoutExpired:
         return None, f"no result in {timeout} s"
     if run.returncode:
-        return None, (run.stderr.strip().splitlines() or [f"status {run.returncode}"])[-1] + f" (status {run.returncode})"
+        lines = run.stderr.strip().splitlines()
+        raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
+        return None, (raised or lines or ["no output"])[-1] + f" (status {run.returncode})"
     return json.loads(run.stdout.splitlines()[-1]), None
 
 
@@ -122,8 +125,8 @@ class Progress:
 
 
 def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
-    """All rounds of all cases on all columns: (rows, failures as text)."""
-    rows = [report.Row(case, {c: [] for c in columns} | ({loops.LIMIT: []} if case.limit else {})) for case in cases]
+    """All rounds of all cases on all columns: (rows, {(case, column): what went wrong})."""
+    rows = [report.Row(case, {c: [] for c in columns} | ({loops.FLOOR: []} if case.floor else {})) for case in cases]
     counts, failures = {}, {}
     progress = Progress(rounds * sum(len(row.results) for row in rows))
     for number in range(rounds):
@@ -143,7 +146,7 @@ def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
                     row.results[column].append(result)
                 shown = report.quantity(result["value"], row.case.unit) if result else f"FAILED: {error}"
                 progress.step(f"round {number + 1}: {row.case.name} on {column}: {shown}", column == order[-1])
-    return rows, [f"{name} on {column}: {error}" for (name, column), error in failures.items()]
+    return rows, failures
 
 
 def load_targets(sets):
@@ -162,8 +165,7 @@ def main():
     columns = choose_columns(args.loops)
     if targets and not {"asyncio", "pyasync"} <= columns.keys():
         raise SystemExit("--check needs asyncio and pyasync among the loops")
-    if any(case.topic in ("echo", "streams") for case in cases):
-        native.program("echo_client"), native.program("echo_server")
+    native.prepare()
     facts = machine.describe() | {"versions": columns, "rounds": args.rounds}
     cpu, client_cpu = processors(args.no_pin)
     print(f"{facts['cpu_model_name']}, {facts['cpu_count']} CPUs, load {facts['load_avg_1min']:.2f}; {facts['platform']}\n"
@@ -182,13 +184,14 @@ def main():
     if args.markdown:
         args.markdown.write_text(report.markdown(rows, columns, args.clock, facts))
     short = report.shortfalls(rows, targets) if targets else []
-    for line in failures:
-        print(f"FAILED {line}", file=sys.stderr)
+    for (name, column), error in failures.items():
+        print(f"FAILED {name} on {column}: {error}", file=sys.stderr)
     for line in short:
         print(f"SHORT {line}", file=sys.stderr)
     if targets and not short:
         print(f"all {len(targets)} targets hold")
-    return 1 if short or failures else 0
+    broken = any(column in loops.OURS | {"asyncio", loops.FLOOR} for _, column in failures)
+    return 1 if short or broken else 0
 
 
 if __name__ == "__main__":

@@ -44,14 +44,14 @@ class Case:
     start: int
     times_itself: bool
     cpus: int
-    limit: object
+    floor: object
     topic: str = ""
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name, *, about, operation="operation", unit="s", start=1000, times_itself=False, cpus=1, limit=None):
+def case(name, *, about, operation="operation", unit="s", start=1000, times_itself=False, cpus=1, floor=None):
     """Register an `async def body(n)` as a case.
 
     operation     what is counted, singular, for the reader of the table
@@ -59,12 +59,12 @@ def case(name, *, about, operation="operation", unit="s", start=1000, times_itse
     start         the first `n` tried, before calibration
     times_itself  the body gets the seconds to measure instead of a count and returns a Sample
     cpus          how many processors the measured process may use when pinned
-    limit         a plain function (seconds) -> Sample that measures the C equivalent: the best any loop could do
+    floor         a plain function (seconds) -> Sample that measures the C equivalent: the best any loop could do
     """
     def register(function):
         if name in CASES:
             raise ValueError(f"two cases are called {name!r}")
-        CASES[name] = Case(name, function, about, operation, unit, start, times_itself, cpus, limit,
+        CASES[name] = Case(name, function, about, operation, unit, start, times_itself, cpus, floor,
                            function.__module__.removeprefix("bench_"))
         return function
     return register
@@ -100,3 +100,17 @@ async def measure(case, n, body_seconds):
     else:
         await timed(case, max(1, n // 4))
     return n, await timed(case, n)
+
+
+def floor_of(body):
+    """The `floor` of a case from a plain function body(n) -> operations; calibrated and warmed up like a case."""
+    def measure_floor(seconds):
+        n = 10_000
+        while True:
+            cpu, wall = time.process_time(), time.perf_counter()
+            operations = body(n)
+            took, cpu_took = time.perf_counter() - wall, time.process_time() - cpu
+            if took >= seconds * 0.7:
+                return Sample(took / operations, operations, took, cpu_took)
+            n = int(n * min(10, 1.1 * seconds / max(took, 1e-6)))
+    return measure_floor

@@ -60,8 +60,8 @@ COLUMNS = {column.name: column for column in (
     Column("pyasync", "pyasync", as_asyncio="pyasync", loop="pyasync.", future="pyasync.", task="pyasync."),
 )}
 
-#: The pseudo-column of what plain C does; only cases with a `limit` have it.
-LIMIT = "C"
+#: The pseudo-column of what C alone needs for the same work; only cases with a `floor` have it.
+FLOOR = "floor"
 #: Columns taken without being asked for.
 DEFAULT = [name for name in COLUMNS if name != "pyasync-loop"]
 #: Columns of this project: "the best other loop" is the best of the others.

@@ -1,4 +1,5 @@
 """The C programs of the benchmarks: built on the spot with the system's compiler, run beside the measured process."""
+import importlib.util
 import json
 import os
 import shlex
@@ -14,15 +15,34 @@ def compiler():
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
 
 
-def program(name):
-    """Path of the program, compiled again if its source is newer."""
-    source, target = HERE / "c" / f"{name}.c", BUILD / name
+def build(source, target, *flags):
+    """Compile one file, if it is newer than what was made of it; the path as text."""
+    source, target = HERE / "c" / source, BUILD / target
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(exist_ok=True)
-        unfinished = target.with_name(f"{name}.{os.getpid()}")
-        subprocess.run([*compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", "-o", unfinished, source], check=True)
+        unfinished = target.with_name(f"{os.getpid()}.{target.name}")
+        subprocess.run([*compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", *flags, "-o", unfinished, source], check=True)
         unfinished.replace(target)
     return str(target)
+
+
+def program(name):
+    return build(f"{name}.c", name)
+
+
+def floor():
+    """The extension module with the floor under the scheduler, for the running Python."""
+    path = build("floor.c", "floor" + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
+                 f"-I{sysconfig.get_path('include')}")
+    spec = importlib.util.spec_from_file_location("floor", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prepare():
+    """Build everything now, so that no measurement waits for a compiler."""
+    program("echo_client"), program("echo_server"), floor()
 
 
 def echo_load(address, connections, size, seconds, warmup=None):

@@ -34,8 +34,8 @@ class Row:
         return other / mine if mine and other else None
 
     def best_other(self, clock="wall"):
-        """The column with the best figure among those that are not this project's (the C limit does not compete)."""
-        others = [c for c in self.results if c not in loops.OURS and c != loops.LIMIT and self.median(c, clock)]
+        """The column with the best figure among those that are not this project's (the floor does not compete)."""
+        others = [c for c in self.results if c not in loops.OURS and c != loops.FLOOR and self.median(c, clock)]
         return min(others, key=lambda c: self.median(c, clock), default=None)
 
 
@@ -56,6 +56,8 @@ def times(ratio, digits=2):
 
 
 def cell(row, column, clock):
+    if not row.results.get(column):
+        return "failed" if column in row.results else "–"
     spread = row.spread(column, clock)
     around = "" if spread is None else f" ±{spread * 50:.0f}%"
     return quantity(row.median(column, clock), row.case.unit) + around
@@ -63,15 +65,15 @@ def cell(row, column, clock):
 
 def main_column(columns):
     """The column the ratios are about: pyasync if it was measured, else the last one."""
-    return "pyasync" if "pyasync" in columns else [c for c in columns if c != loops.LIMIT][-1]
+    return "pyasync" if "pyasync" in columns else [c for c in columns if c != loops.FLOOR][-1]
 
 
 def table(rows, columns, clock):
     """Header and lines of one topic's table, as lists of strings."""
     about = main_column(columns)
-    limited = any(loops.LIMIT in row.results for row in rows)
-    shown = [c for c in columns if c != loops.LIMIT] + ([loops.LIMIT] if limited else [])
-    header = ["", *shown, f"{about} / asyncio", "in CPU time", "/ best other"] + (["of C"] if limited else [])
+    limited = any(loops.FLOOR in row.results for row in rows)
+    shown = [c for c in columns if c != loops.FLOOR] + ([loops.FLOOR] if limited else [])
+    header = ["", *shown, f"{about} / asyncio", "in CPU time", "/ best other"] + (["of floor"] if limited else [])
     lines = []
     for row in rows:
         best = row.best_other(clock)
@@ -79,7 +81,7 @@ def table(rows, columns, clock):
         line = [row.case.name, *(cell(row, c, clock) for c in shown), times(row.ratio(about, "asyncio", clock)),
                 times(row.ratio(about, "asyncio", "cpu")) if row.case.unit == "s" else "–", of_best]
         if limited:
-            line.append(times(row.ratio(about, loops.LIMIT, clock)))
+            line.append(times(row.ratio(about, loops.FLOOR, clock)))
         lines.append(line)
     return header, lines
 
@@ -144,7 +146,7 @@ def shortfalls(rows, targets, column="pyasync"):
     for name, wanted in targets.items():
         for to, least in wanted.items():
             row = by_name.get(name)
-            ratio = row and row.ratio(column, loops.LIMIT if to == "limit" else to)
+            ratio = row and row.ratio(column, loops.FLOOR if to == "floor" else to)
             if ratio is None:
                 short.append(f"{name}: not measured against {to}")
             elif ratio < least:

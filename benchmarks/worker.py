@@ -16,7 +16,7 @@ import loops
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("column", choices=[*loops.COLUMNS, loops.LIMIT])
+    parser.add_argument("column", choices=[*loops.COLUMNS, loops.FLOOR])
     parser.add_argument("case", nargs="?")
     parser.add_argument("--probe", action="store_true", help="only say which classes and version the column has")
     parser.add_argument("--topic", help="file the case is in (bench_TOPIC.py); searched for when not given")
@@ -56,9 +56,11 @@ def main():
     if args.probe:
         return probe(loops.COLUMNS[args.column])
     os.environ["BENCH_CLIENT_CPU"], os.environ["BENCH_SERVER_CPU"] = str(args.client_cpu), str(args.cpu)
-    if args.column == loops.LIMIT:
+    if args.column == loops.FLOOR:
         case = load_case(args.case, args.topic)
-        classes, n, sample = {}, None, case.limit(args.seconds)
+        if args.cpu >= 0 and case.cpus == 1 and not case.times_itself:
+            os.sched_setaffinity(0, {args.cpu})
+        classes, n, sample = {}, None, case.floor(args.seconds)
     else:
         column = loops.COLUMNS[args.column]
         harness.asyncio = column.module()

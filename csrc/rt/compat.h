@@ -103,6 +103,23 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #define PA_TPFLAGS_MANAGED 0
 #endif
 
+/* What lies before an instance of a Python class; a type derived from one has to say that it has it, too. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define PA_TPFLAGS_PREHEADER Py_TPFLAGS_PREHEADER
+#else
+#define PA_TPFLAGS_PREHEADER 0
+#endif
+
+/* So that the type's version can be compared later; without one (they can run out) whoever compares must look again each time. */
+static inline void pa_type_assign_version(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyUnstable_Type_AssignVersionTag(type);
+#else
+    (void)type; /* an attribute look-up does it */
+#endif
+}
+
 /* ---- What asyncio itself has, by version ---- */
 #define PA_HAS_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 #define PA_TASK_INIT_UNCANCEL_EAGER (PY_VERSION_HEX >= 0x030C0000)

@@ -6,13 +6,23 @@
  * refuses to start while another is current, and current_task() must answer None in callbacks) the loop calls pa_current_flush, which
  * deletes it.
  *
- * There is one stale entry at most, noted in pa_state.stale_loop: a loop that runs native steps in one thread while another thread's
- * loop left its entry stale deletes that one first, which is always allowed. The note is a borrowed pointer that is only compared: the
- * dict owns the loop, and a loop that went away unnoticed does no harm.
+ * `current` in the loop's struct is not NULL (and then None) while the loop has such a stale entry. It never outlives a tick.
  */
-#include "core/loop.h"
+#include "core/loop_impl.h"
+
+static int call_asyncio(PyObject *function, PyObject *loop, PyObject *task)
+{
+    PyObject *args[] = {NULL, loop, task};
+    PyObject *result = PyObject_Vectorcall(function, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (result == NULL)
+        return -1;
+    Py_DECREF(result);
+    return 0;
+}
 
 #if PA_HAS_SWAP_CURRENT_TASK
+
+static int enter(pa_state *st, PyObject *loop, PyObject *task) { return call_asyncio(st->enter_task, loop, task); }
 
 /* New reference to the task that was current (NULL: none) in *previous; task NULL: none from now on. */
 static int exchange(pa_state *st, PyObject *loop, PyObject *task, PyObject **previous)
@@ -76,50 +86,38 @@ static int exchange(pa_state *st, PyObject *loop, PyObject *task, PyObject **pre
     return rc;
 }
 
+/* _asyncio._enter_task, without the call. */
+static int enter(pa_state *st, PyObject *loop, PyObject *task)
+{
+    PyObject *current;
+    if (pa_dict_get(st->current_tasks, loop, &current) < 0)
+        return -1;
+    if (current == NULL || current == Py_None) {
+        Py_XDECREF(current);
+        return overwrite(st, loop, task);
+    }
+    PyErr_Format(PyExc_RuntimeError, "Cannot enter into task %R while another task %R is being executed.", task, current);
+    Py_DECREF(current);
+    return -1;
+}
+
 #endif
 
-/* Deletes the stale entry, whosever it is. What is raised stays raised. */
-static int erase_stale(pa_state *st)
-{
-    PyObject *loop = st->stale_loop;
-    st->stale_loop = NULL;
-    PyObject *raised = pa_err_take();
-    Py_INCREF(loop);
-    int rc = erase(st, loop);
-    Py_DECREF(loop);
-    if (raised != NULL) {
-        if (rc < 0)
-            PyErr_WriteUnraisable(NULL);
-        pa_err_restore(raised);
-    }
-    return raised != NULL ? 0 : rc;
-}
-
-static int call_asyncio(PyObject *function, PyObject *loop, PyObject *task)
-{
-    PyObject *args[] = {NULL, loop, task};
-    PyObject *result = PyObject_Vectorcall(function, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (result == NULL)
-        return -1;
-    Py_DECREF(result);
-    return 0;
-}
+static int is_stale(const pa_loop *loop) { return loop != NULL && loop->current != NULL; }
 
 int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task)
 {
-    if (native != NULL && st->stale_loop == loop) {
-        st->stale_loop = NULL;
-        return overwrite(st, loop, task);
-    }
-    return call_asyncio(st->enter_task, loop, task);
+    if (!is_stale(native))
+        return enter(st, loop, task);
+    Py_CLEAR(native->current);
+    return overwrite(st, loop, task);
 }
 
 int pa_current_leave(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task)
 {
     if (native != NULL) {
-        int rc = st->stale_loop != NULL && st->stale_loop != loop ? erase_stale(st) : 0;
-        st->stale_loop = loop;
-        return rc;
+        native->current = Py_NewRef(Py_None);
+        return 0;
     }
     PyObject *raised = pa_err_take();
     int rc = call_asyncio(st->leave_task, loop, task);
@@ -137,16 +135,23 @@ int pa_current_leave(pa_state *st, PyObject *loop, pa_loop *native, PyObject *ta
 
 int pa_current_flush(pa_loop *loop)
 {
-    pa_state *st = pa_loop_state(loop);
-    return st->stale_loop == (PyObject *)loop ? erase_stale(st) : 0;
+    if (!is_stale(loop))
+        return 0;
+    Py_CLEAR(loop->current);
+    PyObject *raised = pa_err_take();
+    int rc = erase(loop->st, (PyObject *)loop);
+    if (raised == NULL)
+        return rc;
+    if (rc < 0)
+        PyErr_WriteUnraisable((PyObject *)loop);
+    pa_err_restore(raised);
+    return 0;
 }
 
 int pa_current_swap(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task, PyObject **previous)
 {
     *previous = NULL;
-    if (native != NULL && st->stale_loop == loop && erase_stale(st) < 0)
+    if (is_stale(native) && pa_current_flush(native) < 0)
         return -1;
-    if (task == NULL && !PA_HAS_SWAP_CURRENT_TASK)
-        return exchange(st, loop, NULL, previous);
     return exchange(st, loop, task, previous);
 }

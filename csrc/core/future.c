@@ -89,6 +89,8 @@ static void reset(pa_future *f)
     pa_future_clear_fields(f);
     f->state = PA_FUTURE_PENDING;
     f->failed = f->blocking = f->log_tb = 0;
+    if (f->is_task)
+        ((pa_task *)f)->ring = 0; /* until the loop is known again */
 }
 
 static int take_source_traceback(pa_future *f)

@@ -81,13 +81,13 @@ int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *con
     /* a context that only looks like one is left to a Handle, which calls its run() */
     if (f->native != NULL && arg != NULL && PyContext_CheckExact(context))
         return pa_loop_soon_callback(f->native, fn, arg, context);
+    if (f->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return -1;
+    }
     PyObject *loop = Py_NewRef(f->loop);
-    PyObject *args[] = {loop, fn, NULL, NULL};
-    size_t n = 2;
-    if (arg != NULL)
-        args[n++] = arg;
-    args[n] = context;
-    PyObject *handle = PyObject_VectorcallMethod(f->st->names.call_soon, args, n | PY_VECTORCALL_ARGUMENTS_OFFSET, f->st->kw_context);
+    PyObject *args[] = {loop, fn, arg != NULL ? arg : context, context};
+    PyObject *handle = PyObject_VectorcallMethod(f->st->names.call_soon, args, arg != NULL ? 3 : 2, f->st->kw_context);
     Py_DECREF(loop);
     if (handle == NULL)
         return -1;

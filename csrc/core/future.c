@@ -51,6 +51,16 @@ pa_future *pa_future_get_alive(PyObject *self)
     return NULL;
 }
 
+int pa_future_state_lives(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    while (type->tp_dealloc != pa_future_dealloc && type->tp_dealloc != pa_task_dealloc)
+        type = type->tp_base;
+    /* the collector clears types and modules in any order: a cleared type has let go of its module, a cleared module of its names */
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module != NULL && pa_state_of_module(module)->names.message != NULL;
+}
+
 /* ---- Lifecycle ---- */
 
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task)
@@ -180,14 +190,13 @@ static int future_traverse(PyObject *self, visitproc visit, void *arg)
         return rc;
     if (!PA_BASE_VISITS_TYPE)
         Py_VISIT(Py_TYPE(self));
-    return f->st->aio_Future->tp_traverse(self, visit, arg);
+    return pa_future_base(self)->tp_traverse(self, visit, arg);
 }
 
 static int future_clear(PyObject *self)
 {
-    pa_future *f = pa_future_find(self);
-    pa_future_clear_fields(f);
-    return f->st->aio_Future->tp_clear(self);
+    pa_future_clear_fields(pa_future_find(self));
+    return pa_future_base(self)->tp_clear(self);
 }
 
 void pa_future_call_handler(pa_future *f, PyObject *context, PyObject *source)
@@ -200,7 +209,7 @@ void pa_future_call_handler(pa_future *f, PyObject *context, PyObject *source)
 
 void pa_future_report_exception(PyObject *self, pa_future *f)
 {
-    if (!f->log_tb || f->loop == NULL)
+    if (!f->log_tb || f->loop == NULL || !pa_future_state_lives(self))
         return;
     f->log_tb = 0;
     PyObject *raised = pa_err_take();
@@ -235,7 +244,7 @@ void pa_future_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     pa_future_clear_fields(f);
-    (void)f->st->aio_Future->tp_clear(self);
+    (void)pa_future_base(self)->tp_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }

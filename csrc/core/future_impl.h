@@ -80,6 +80,20 @@ static inline int pa_future_is_exact(PyObject *obj)
     return dealloc == pa_future_dealloc || dealloc == pa_task_dealloc;
 }
 
+/* asyncio's type below ours, found without the module state: garbage collection may have taken that apart before its instances. */
+static inline PyTypeObject *pa_future_base(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    while (type->tp_dealloc != pa_future_dealloc && type->tp_dealloc != pa_task_dealloc)
+        type = type->tp_base;
+    while (type->tp_dealloc == pa_future_dealloc || type->tp_dealloc == pa_task_dealloc)
+        type = type->tp_base;
+    return type;
+}
+
+/* Whether the module state may still be used, for finalizers and deallocators. */
+int pa_future_state_lives(PyObject *self);
+
 /* For methods: NULL with TypeError if `self` has no fields of ours; the second also with RuntimeError if it is not initialised. */
 pa_future *pa_future_get(PyObject *self);
 pa_future *pa_future_get_alive(PyObject *self);

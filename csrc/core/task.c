@@ -153,7 +153,7 @@ static int task_traverse(PyObject *self, visitproc visit, void *arg)
         return rc;
     if (!PA_BASE_VISITS_TYPE)
         Py_VISIT(Py_TYPE(self));
-    return t->future.st->aio_Task->tp_traverse(self, visit, arg);
+    return pa_future_base(self)->tp_traverse(self, visit, arg);
 }
 
 static void clear_fields(pa_task *t)
@@ -170,7 +170,7 @@ static int task_clear(PyObject *self)
     pa_task *t = (pa_task *)pa_future_find(self);
     pa_link_remove(&t->link);
     clear_fields(t);
-    return t->future.st->aio_Task->tp_clear(self);
+    return pa_future_base(self)->tp_clear(self);
 }
 
 static void report_destroyed(PyObject *self, pa_task *t)
@@ -179,8 +179,8 @@ static void report_destroyed(PyObject *self, pa_task *t)
     PyObject *raised = pa_err_take();
     PyObject *context = PyDict_New();
     PyObject *message = PyUnicode_FromString("Task was destroyed but it is pending!");
-    if (context == NULL || message == NULL || PyDict_SetItem(context, st->names.task, self) < 0 ||
-        PyDict_SetItem(context, st->names.message, message) < 0 ||
+    if (context == NULL || message == NULL || PyDict_SetItem(context, st->names.message, message) < 0 ||
+        PyDict_SetItem(context, st->names.task, self) < 0 ||
         (t->future.source_tb != NULL && PyDict_SetItem(context, st->names.source_traceback, t->future.source_tb) < 0))
         PyErr_WriteUnraisable(self);
     else
@@ -200,7 +200,7 @@ static void task_finalize(PyObject *self)
     pa_task *t = pa_task_find(self);
     if (t == NULL)
         return;
-    if (is_destroyed_pending(t))
+    if (is_destroyed_pending(t) && pa_future_state_lives(self))
         report_destroyed(self, t);
     pa_future_report_exception(self, &t->future);
 }
@@ -212,7 +212,7 @@ void pa_task_dealloc(PyObject *self)
     if ((t->future.log_tb || is_destroyed_pending(t)) && PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
     pa_link_remove(&t->link);
-    if (PA_HAS_SWAP_CURRENT_TASK) {
+    if (PA_HAS_SWAP_CURRENT_TASK && pa_future_state_lives(self)) {
         /* always: somebody else may have registered it, and CPython's list does not own its tasks. A call needs a live argument. */
         Py_SET_REFCNT(self, 1);
         pa_registry_remove(t->future.st, self, &t->link);
@@ -222,7 +222,7 @@ void pa_task_dealloc(PyObject *self)
     PyObject_ClearWeakRefs(self);
     clear_fields(t);
     Py_CLEAR(t->name);
-    (void)t->future.st->aio_Task->tp_clear(self);
+    (void)pa_future_base(self)->tp_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -72,9 +72,9 @@ def kinds():
 
 
 def climbs(series):
-    """How much a counter's low-water mark rises in each round: the least of all the ways from one stretch to the next."""
+    """How a counter's low-water mark rises in each round: the least from one stretch to the next, and on average."""
     marks = [min(series[start:start + STRETCH]) for start in range(STRETCH, len(series), STRETCH)]
-    return min(b - a for a, b in zip(marks, marks[1:])) / STRETCH
+    return min(b - a for a, b in zip(marks, marks[1:])) / STRETCH, (marks[-1] - marks[0]) / STRETCH / (len(marks) - 1)
 
 
 def measure(m, function):
@@ -91,7 +91,7 @@ def measure(m, function):
             return None
         if n and n % STRETCH == 0 and n // STRETCH >= 3 and not rising(names, history[:n]):
             return None
-    leaks = rising(names, history)
+    leaks = rising(names, history, average_at_least=0.97)
     if not leaks:
         return None
     before = kinds()
@@ -101,9 +101,15 @@ def measure(m, function):
     return {"leaks": leaks, "last": last, "objects": [(kind, n) for kind, n in (kinds() - before).most_common(6) if n >= 5]}
 
 
-def rising(names, history):
-    rates = {name: climbs([row[k] for row in history]) for k, name in enumerate(names)}
-    return {name: rate for name, rate in rates.items() if rate >= 0.7 * SMALLEST.get(name, 1)}
+def rising(names, history, average_at_least=0):
+    """The counters that never stopped rising. Of a leak each round adds the same, so that the average is a whole number."""
+    rates = {}
+    for k, name in enumerate(names):
+        least, average = climbs([row[k] for row in history])
+        smallest = SMALLEST.get(name, 1)
+        if least >= 0.5 * smallest and average >= average_at_least * smallest:
+            rates[name] = average
+    return rates
 
 
 def describe(name, leak):

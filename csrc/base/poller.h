@@ -40,6 +40,9 @@ typedef struct {
     int (*wait)(pa_poller *poller, int64_t timeout_ns, pa_poll_event *events, int max);
 } pa_poller_ops;
 
+/* Each defined on the systems that have it; poll everywhere. */
+extern const pa_poller_ops pa_poller_epoll, pa_poller_kqueue, pa_poller_poll;
+
 /* The backends compiled in, best first, NULL-terminated. */
 extern const pa_poller_ops *const pa_poller_backends[];
 

@@ -55,8 +55,10 @@ static PyObject *inet6_object(const struct sockaddr_in6 *addr)
 static PyObject *unix_object(const struct sockaddr_un *addr, socklen_t len)
 {
     size_t size = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
+#ifdef __linux__
     if (size > 0 && addr->sun_path[0] == '\0')
         return PyBytes_FromStringAndSize(addr->sun_path, (Py_ssize_t)size);
+#endif
     return PyUnicode_DecodeFSDefaultAndSize(addr->sun_path, (Py_ssize_t)strnlen(addr->sun_path, size));
 }
 

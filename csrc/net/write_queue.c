@@ -102,23 +102,35 @@ static void consume(pa_write_queue *queue, size_t taken)
         drop_ring(queue);
 }
 
-static ssize_t send_many(const pa_write_queue *queue, int fd)
+/* One call. *offered is how many bytes it was given. */
+static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
 {
     struct iovec iov[IOV_BATCH];
     size_t count = queue->len < IOV_BATCH ? queue->len : IOV_BATCH;
+    *offered = 0;
     for (size_t i = 0; i < count; i++) {
         const pa_chunk *chunk = chunk_at(queue, i);
         iov[i] = (struct iovec){.iov_base = (void *)chunk->ptr, .iov_len = chunk->len};
+        *offered += chunk->len;
     }
+    if (count == 1)
+        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
     return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
 }
 
-ssize_t pa_write_queue_send(pa_write_queue *queue, int fd)
+int pa_write_queue_send(pa_write_queue *queue, int fd)
 {
-    const pa_chunk *first = chunk_at(queue, 0);
-    ssize_t rc = queue->len == 1 ? pa_sys_send(fd, first->ptr, first->len, MSG_NOSIGNAL) : send_many(queue, fd);
-    if (rc > 0)
-        consume(queue, (size_t)rc);
-    return rc;
+    while (queue->len > 0) {
+        size_t offered;
+        ssize_t taken = send_once(queue, fd, &offered);
+        if (taken == -EAGAIN || taken == -EWOULDBLOCK)
+            return PA_QUEUE_FULL;
+        if (taken < 0)
+            return (int)taken;
+        consume(queue, (size_t)taken);
+        if ((size_t)taken < offered)
+            return PA_QUEUE_FULL;
+    }
+    return PA_QUEUE_SENT;
 }

@@ -37,8 +37,9 @@ int pa_write_queue_push_borrowed(pa_write_queue *queue, const char *ptr, size_t 
 /* Copies what is left of a borrowed last chunk. 0, or -1 with MemoryError: then the chunk is dropped, and the stream with it must be. */
 int pa_write_queue_own_tail(pa_write_queue *queue);
 
-/* One attempt: send(2) for one chunk, else sendmsg(2) for as many as one call takes. Drops what was taken. Returns the number of bytes
- * taken, or -errno (-EAGAIN: the descriptor is full). The queue must not be empty. */
-ssize_t pa_write_queue_send(pa_write_queue *queue, int fd);
+/* Sends as much as the descriptor takes: send(2) for one chunk, sendmsg(2) for several. Drops what was taken. PA_QUEUE_SENT: the queue is
+ * empty; PA_QUEUE_FULL: the descriptor takes no more for now; else -errno. */
+enum { PA_QUEUE_SENT = 0, PA_QUEUE_FULL = 1 };
+int pa_write_queue_send(pa_write_queue *queue, int fd);
 
 #endif

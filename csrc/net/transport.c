@@ -624,8 +624,7 @@ static PyType_Spec transport_spec = {
 
 /* ---- The loop's factory ---- */
 
-static PyObject *make_socket_transport(PyObject *loop, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t nargs,
-                                       PyObject *kwnames)
+static PyObject *make_socket_transport(PyObject *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"sock", "protocol", "waiter", "extra", "server", PA_TRANSPORT_CONTEXT_ARGUMENT NULL};
     static const pa_signature signature = {"_make_socket_transport", names, 3, 2};
@@ -640,8 +639,13 @@ static PyObject *make_socket_transport(PyObject *loop, PyTypeObject *defining_cl
     return transport;
 }
 
+int pa_transport_is_native_factory(PyObject *callable)
+{
+    return PyCFunction_Check(callable) && PyCFunction_GET_FUNCTION(callable) == (PyCFunction)(void (*)(void))make_socket_transport;
+}
+
 static PyMethodDef loop_methods[] = {
-    {"_make_socket_transport", (PyCFunction)(void (*)(void))make_socket_transport, METH_METHOD | METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_make_socket_transport", (PyCFunction)(void (*)(void))make_socket_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
     {NULL},
 };
 

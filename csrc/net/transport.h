@@ -64,6 +64,9 @@ typedef struct {
 PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int proto, pa_address *peer, PyObject *protocol,
                                 PyObject *server, PyObject *context);
 
+/* Whether `callable` (what loop._make_socket_transport gave) is our own factory. */
+int pa_transport_is_native_factory(PyObject *callable);
+
 /* The context for a callback that is scheduled now: the connection's own, or a copy of the current one. New. */
 PyObject *pa_transport_context(const pa_transport *self);
 

@@ -105,7 +105,9 @@ int pa_loop_report(PyObject *loop, PyObject *exception, const char *message, ...
 
 /* ---- Current task (D5) ---- */
 
-/* Who runs on this loop, as asyncio.current_task sees it. Between consecutive native steps of one native loop the registry is only
+/* core/current.c keeps what it knows of a loop in the loop's own struct: see `current` in core/loop_impl.h.
+ *
+ * Who runs on this loop, as asyncio.current_task sees it. Between consecutive native steps of one native loop the registry is only
  * overwritten; pa_current_leave is called before anything foreign runs. See core/current.c. */
 
 /* Makes `task` current. RuntimeError if another task is being executed on the loop. `native` is NULL for a foreign loop. 0 or -1. */
@@ -120,6 +122,5 @@ int pa_current_swap(pa_state *st, PyObject *loop, pa_loop *native, PyObject *tas
 /* ---- Setup ---- */
 int pa_handle_setup(PyObject *module, pa_state *st);
 int pa_loop_setup(PyObject *module, pa_state *st);
-int pa_signals_setup(PyObject *module, pa_state *st);
 
 #endif

@@ -103,9 +103,65 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #define PA_TPFLAGS_MANAGED 0
 #endif
 
+<<<<<<< HEAD
+/* What lies before an instance of a Python class; a type derived from one has to say that it has it, too. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define PA_TPFLAGS_PREHEADER Py_TPFLAGS_PREHEADER
+#else
+#define PA_TPFLAGS_PREHEADER 0
+#endif
+
+/* So that the type's version can be compared later; without one (they can run out) whoever compares must look again each time. */
+static inline void pa_type_assign_version(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyUnstable_Type_AssignVersionTag(type);
+#else
+    (void)type; /* an attribute look-up does it */
+#endif
+}
+
+=======
+/* An object of `type` with `extra` zero bytes behind its tp_basicsize; all its fields are zero, the GC does not track it. New.
+ * Until 3.11 the size of what the GC allocates comes from the type's tp_itemsize, and changing that of the real type would be seen by
+ * finalizers that run inside the allocation: `carrier` is a private type with tp_itemsize 1 (NULL from 3.12 on). */
+#define PA_NEEDS_CARRIER (PY_VERSION_HEX < 0x030C0000)
+static inline PyObject *pa_gc_new_extra(PyTypeObject *carrier, PyTypeObject *type, size_t extra)
+{
+#if PA_NEEDS_CARRIER
+    size_t total = (size_t)type->tp_basicsize + extra;
+    PyVarObject *obj = PyObject_GC_NewVar(PyVarObject, carrier, (Py_ssize_t)(total - sizeof(PyVarObject)));
+    if (obj == NULL)
+        return NULL;
+    memset((char *)obj + sizeof(PyObject), 0, total - sizeof(PyObject));
+    PyObject_Init((PyObject *)obj, type);
+    Py_DECREF(carrier);
+    return (PyObject *)obj;
+#else
+    (void)carrier;
+    return PyUnstable_Object_GC_NewWithExtraData(type, extra);
+#endif
+}
+
+/* Why a setter refuses to delete an attribute: `attribute 'a' of 'T' objects cannot be deleted` from 3.14 on. */
+static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    PyErr_Format(PyExc_AttributeError, "attribute '%s' of '%s' objects cannot be deleted", name, Py_TYPE(obj)->tp_name);
+#else
+    (void)obj, (void)name;
+    PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+#endif
+    return -1;
+}
+
+>>>>>>> types
 /* ---- What asyncio itself has, by version ---- */
 #define PA_HAS_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
-#define PA_TASK_INIT_UNCANCEL_EAGER (PY_VERSION_HEX >= 0x030C0000)
+#define PA_HAS_TASK_CONTEXT (PY_VERSION_HEX >= 0x030C0000)          /* Task.get_context */
+#define PA_UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)       /* the last uncancel() undoes a cancellation not yet delivered */
+#define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
+#define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 

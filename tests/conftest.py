@@ -1,0 +1,105 @@
+"""Every behaviour test runs on asyncio and on pyasync: asyncio says what is right, pyasync has to agree.
+
+--only=asyncio (or -k asyncio) runs the asyncio half alone, where pyasync is not built; --only=pyasync the other half.
+"""
+import asyncio
+import gc
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from support import Errors, fresh_loop, open_fds
+
+MODULES = ("asyncio", "pyasync")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--only", choices=MODULES, help="run the tests on this module only")
+
+
+def pytest_configure(config):
+    # a coroutine never awaited, a socket left open, an exception in __del__: each fails the test that did it
+    config.addinivalue_line("filterwarnings", "error")
+
+
+def pytest_generate_tests(metafunc):
+    if "aio" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--only")
+        metafunc.parametrize("aio", [only] if only else MODULES, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_heap():
+    """What pytest itself has allocated need not be scanned again by every collection that the tests ask for."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def aio(request):
+    """The module under test."""
+    module = importlib.import_module(request.param)
+    gc.collect()
+    before = open_fds()
+    yield module
+    assert asyncio._get_running_loop() is None
+    gc.collect()
+    leaked = {fd: to for fd, to in open_fds().items() if fd not in before}
+    assert not leaked, f"descriptors left open: {leaked}"
+
+
+@pytest.fixture
+def errors():
+    """What the loop's exception handler saw. A test takes what it expects; anything left fails it."""
+    return Errors()
+
+
+@pytest.fixture
+def loop(aio, errors):
+    """A loop of the module under test, current nowhere."""
+    with fresh_loop(aio, errors) as loop:
+        yield loop
+
+
+@pytest.fixture
+def run(loop):
+    return loop.run_until_complete
+
+
+@pytest.fixture
+def same(aio):
+    """same(scenario) runs scenario(module) on asyncio and on the module under test and wants equal, plain results."""
+    def check(scenario, *args):
+        expected = scenario(asyncio, *args)
+        assert expected is not None, "a scenario has to return what is to be compared"
+        got = scenario(aio, *args)
+        assert got == expected
+        return got
+    return check
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for localhost and its key, in one PEM file."""
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    key = path.with_suffix(".key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(path),
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
+    return str(path)
+
+
+@pytest.fixture
+def script(aio, tmp_path):
+    """Runs a script in a process of its own, `aio` being the module under test there."""
+    def start(source, *args, timeout=30, flags=(), **kwargs):
+        path = tmp_path / "script.py"
+        path.write_text(f"import {aio.__name__} as aio\n" + source)
+        return subprocess.run([sys.executable, *flags, str(path), *args], capture_output=True, text=True,
+                              timeout=timeout, **kwargs)
+    return start

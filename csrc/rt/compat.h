@@ -103,7 +103,6 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #define PA_TPFLAGS_MANAGED 0
 #endif
 
-<<<<<<< HEAD
 /* What lies before an instance of a Python class; a type derived from one has to say that it has it, too. */
 #if PY_VERSION_HEX >= 0x030C0000
 #define PA_TPFLAGS_PREHEADER Py_TPFLAGS_PREHEADER
@@ -121,7 +120,6 @@ static inline void pa_type_assign_version(PyTypeObject *type)
 #endif
 }
 
-=======
 /* An object of `type` with `extra` zero bytes behind its tp_basicsize; all its fields are zero, the GC does not track it. New.
  * Until 3.11 the size of what the GC allocates comes from the type's tp_itemsize, and changing that of the real type would be seen by
  * finalizers that run inside the allocation: `carrier` is a private type with tp_itemsize 1 (NULL from 3.12 on). */
@@ -155,7 +153,6 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
     return -1;
 }
 
->>>>>>> types
 /* ---- What asyncio itself has, by version ---- */
 #define PA_HAS_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 #define PA_HAS_TASK_CONTEXT (PY_VERSION_HEX >= 0x030C0000)          /* Task.get_context */

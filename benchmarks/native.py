@@ -2,13 +2,15 @@
 import importlib.util
 import json
 import os
+import platform
 import shlex
 import subprocess
 import sysconfig
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE / ".build"
+#: Apart for every kind of machine and C library, so that one source tree serves several.
+BUILD = HERE / ".build" / "-".join([platform.machine(), *platform.libc_ver()])
 
 
 def compiler():
@@ -19,7 +21,7 @@ def build(source, target, *flags):
     """Compile one file, if it is newer than what was made of it; the path as text."""
     source, target = HERE / "c" / source, BUILD / target
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        BUILD.mkdir(exist_ok=True)
+        BUILD.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{os.getpid()}.{target.name}")
         subprocess.run([*compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", *flags, "-o", unfinished, source], check=True)
         unfinished.replace(target)

@@ -2,6 +2,7 @@
 import asyncio
 import contextlib
 import gc
+import inspect
 import os
 import re
 import socket
@@ -9,6 +10,10 @@ import sys
 import time
 
 PY = sys.version_info
+
+# In 3.13.0 a refused run_forever() of a running loop wipes the running state of that loop.
+_source = inspect.getsource(asyncio.BaseEventLoop.run_forever)
+NESTED_RUN_FOREVER_BREAKS = "_run_forever_setup" in _source and _source.index("try:") < _source.index("_run_forever_setup")
 
 
 def open_fds():
@@ -72,7 +77,7 @@ def finish(loop):
     """Cancels what a failed or careless test left, as asyncio.run does, then closes."""
     if loop.is_running():
         return
-    left = [t for t in asyncio.all_tasks(loop) if not t.done()]
+    left = [t for t in asyncio.all_tasks(loop) if not t.done() and t._log_destroy_pending]
     for task in left:
         task.cancel()
     if left:

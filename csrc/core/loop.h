@@ -106,6 +106,5 @@ int pa_current_swap(pa_state *st, PyObject *loop, pa_loop *native, PyObject *tas
 /* ---- Setup ---- */
 int pa_handle_setup(PyObject *module, pa_state *st);
 int pa_loop_setup(PyObject *module, pa_state *st);
-int pa_signals_setup(PyObject *module, pa_state *st);
 
 #endif

@@ -8,6 +8,8 @@
 #include "core/loop.h"
 #include "core/handle.h"
 
+#include <stdbool.h>
+
 #define PA_FREE_HANDLES_MAX 512
 
 /* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
@@ -34,6 +36,7 @@ enum {
     PA_OVER_ADD_CALLBACK = 1u << 6,
     PA_OVER_WRITE_TO_SELF = 1u << 7,
     PA_OVER_TIMER_CANCELLED = 1u << 8,
+    PA_OVER_CREATE_TASK = 1u << 10, /* BaseEventLoop.create_task was replaced, and we are not */
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 
@@ -70,7 +73,9 @@ struct pa_loop {
     int fds_len;
     int watched; /* descriptors with something wanted, but for the loop's own */
     pa_watch signal_watch; /* the reading end of the signal pair; fd -1 when there is none */
+    int signal_read_fd;    /* the same descriptor, to be closed */
     int signal_fd;         /* its writing end, which signal.set_wakeup_fd gets */
+    PyObject *signal_handlers; /* the dict _signal_handlers, or NULL */
     bool signal_run;       /* run_forever set the wakeup descriptor and has to take it back */
     char *read_buffer;
 
@@ -115,7 +120,9 @@ PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry); /* borrowed: the entr
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
-void pa_loop_unschedule(PyObject *timer);      /* takes a native TimerHandle out of the heap it is in, if any */
+int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
+void pa_loop_unschedule(PyObject *timer);             /* takes a native TimerHandle out of the heap it is in, if any */
+PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
 extern PyMethodDef pa_loop_sched_methods[];
 
 /* ---- Handles (handle.c) ---- */
@@ -144,30 +151,37 @@ static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);
 void pa_handle_free_list_clear(pa_free_list *list);
-extern PyMethodDef pa_loop_call_methods[];
 
 /* ---- Errors (loop_errors.c) ---- */
 
 /* "Exception in callback ...", as Handle._run reports what is raised now. 0; -1 if it ends the loop or the handler raised. */
 int pa_handle_report(PyObject *loop, PyObject *handle);
-extern PyMethodDef pa_loop_error_methods[];
 
 /* ---- Running (loop_run.c) ---- */
+
+/* Asks the poller; wakeups from other threads end the wait. timeout in ns, negative: for ever. The number of events, or -1. */
+int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max);
 extern PyMethodDef pa_loop_run_methods[];
 
 /* ---- Descriptors (loop_fd.c) ---- */
 int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */
 void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors only; what the table owns is dropped */
+int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
+PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
 int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
 int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
 extern PyMethodDef pa_loop_fd_methods[];
 
 /* ---- Signals (signals.c) ---- */
 void pa_signals_init(pa_loop *loop);
+static inline bool pa_signals_expected(const pa_loop *loop)
+{
+    return loop->signal_handlers != NULL && PyDict_Check(loop->signal_handlers) && PyDict_GET_SIZE(loop->signal_handlers) > 0;
+}
 int pa_signals_begin(pa_loop *loop); /* run_forever starts: signals shall end the poller's sleep. 0 or -1 */
 void pa_signals_end(pa_loop *loop);  /* keeps the raised exception */
-void pa_signals_close(pa_loop *loop);
+void pa_signals_close(pa_loop *loop); /* after the poller */
 extern PyMethodDef pa_loop_signal_methods[];
 
 /* ---- _ready and _scheduled (loop_views.c) ---- */

@@ -103,6 +103,23 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #define PA_TPFLAGS_MANAGED 0
 #endif
 
+/* What lies before an instance of a Python class; a type derived from one has to say that it has it, too. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define PA_TPFLAGS_PREHEADER Py_TPFLAGS_PREHEADER
+#else
+#define PA_TPFLAGS_PREHEADER 0
+#endif
+
+/* So that the type's version can be compared later; without one (they can run out) whoever compares must look again each time. */
+static inline void pa_type_assign_version(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyUnstable_Type_AssignVersionTag(type);
+#else
+    (void)type; /* an attribute look-up does it */
+#endif
+}
+
 /* An object of `type` with `extra` zero bytes behind its tp_basicsize; all its fields are zero, the GC does not track it. New.
  * Until 3.11 the size of what the GC allocates comes from the type's tp_itemsize, and changing that of the real type would be seen by
  * finalizers that run inside the allocation: `carrier` is a private type with tp_itemsize 1 (NULL from 3.12 on). */

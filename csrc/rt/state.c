@@ -53,6 +53,10 @@ static int import_asyncio(pa_state *st)
         int required;
         PyObject **out;
     } objects[] = {
+        {"asyncio.base_events", "BaseEventLoop", 1, &st->BaseEventLoop},
+        {"asyncio.base_events", "_format_handle", 1, &st->format_handle},
+        {"asyncio.format_helpers", "_format_callback_source", 1, &st->format_callback},
+        {"signal", "set_wakeup_fd", 1, &st->set_wakeup_fd},
         {"asyncio.exceptions", "CancelledError", 1, &st->CancelledError},
         {"asyncio.exceptions", "InvalidStateError", 1, &st->InvalidStateError},
         {"asyncio.events", "_get_running_loop", 1, &st->get_running_loop},

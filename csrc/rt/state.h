@@ -23,6 +23,7 @@ typedef struct pa_state {
     struct { /* where asyncio's Handle and TimerHandle keep their slots, and where ours go on: core/handle.c */
         Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, when, scheduled, timer;
     } handle;
+    int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;

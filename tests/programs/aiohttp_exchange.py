@@ -156,7 +156,7 @@ async def cancelled_request(session, url, app):
 async def exchange(app, url, ssl_context):
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=ssl_context)) as session:
         async with session.get(url + "/where") as response:
-            result = await response.json()
+            result = {"server": await response.json(), "main task": class_names(asyncio.current_task())}
         result["json"] = await json_requests(session, url)
         result["connections for 20 requests"] = await keep_alive(url, ssl_context)
         result["upload"], result["download"] = await asyncio.gather(big_upload(session, url), big_download(session, url))

@@ -24,7 +24,7 @@ WAYS = {
     "asyncio": [*UVICORN, "--loop", "asyncio"],
     "asyncio, own script": [sys.executable, "fastapi_serve.py"],
     "--loop pyasync:new_event_loop": [*UVICORN, "--loop", "pyasync:new_event_loop"],
-    "python -m pyasync -m uvicorn": [sys.executable, "-m", "pyasync", "-m", "uvicorn", "fastapi_app:app", "--loop", "none"],
+    "python -m pyasync -m uvicorn": [sys.executable, "-m", "pyasync", "-m", "uvicorn", "fastapi_app:app", "--loop", "asyncio"],
     "import as asyncio": [sys.executable],              # and an edited copy of fastapi_serve.py
     "python -m pyasync": [sys.executable, "-m", "pyasync", "fastapi_serve.py"],
 }

@@ -339,6 +339,8 @@ static PyObject *task_get_coro(PyObject *self, PyObject *unused)
     return t != NULL ? or_none(t->coro) : NULL;
 }
 
+PyObject *pa_task_context(PyObject *task) { return pa_task_find(task)->context; }
+
 #if PA_HAS_TASK_CONTEXT
 static PyObject *task_get_context(PyObject *self, PyObject *unused)
 {

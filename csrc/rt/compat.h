@@ -141,6 +141,16 @@ static inline PyObject *pa_gc_new_extra(PyTypeObject *carrier, PyTypeObject *typ
 #endif
 }
 
+/* Whether the interpreter is being taken down. */
+static inline int pa_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
 /* Why a setter refuses to delete an attribute: `attribute 'a' of 'T' objects cannot be deleted` from 3.14 on. */
 static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 {

@@ -15,7 +15,7 @@
 #include "rt/args.h"
 #include "rt/error.h"
 
-#define FIELD(handle, name) PA_HANDLE_FIELD(handle, st->handle.name)
+#define FIELD(obj, name) PA_HANDLE_FIELD(obj, st->handle.name)
 
 /* ---- Fields ---- */
 

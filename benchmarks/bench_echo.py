@@ -1,0 +1,85 @@
+"""Echo servers over TCP: the measured loop serves on one processor, a load client in C drives it from another.
+
+A request is one message of so many bytes sent, and all of it received back and compared by the client. The value is
+the wall-clock time of a request over all connections (1 / requests a second); beside it stands the CPU time that the
+server process spent on one. The floor is the same client against a C server that only epolls, receives and sends.
+"""
+import time
+
+import native
+from harness import Sample, asyncio, case
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.buffer = bytearray(256 * 1024)
+        self.view = memoryview(self.buffer)
+
+    def get_buffer(self, sizehint):
+        return self.view
+
+    def buffer_updated(self, nbytes):
+        self.transport.write(bytes(self.view[:nbytes]))
+
+
+def sample(load, cpu_seconds):
+    """The client's figures as a Sample; `cpu_seconds` went to all its requests, warm-up included."""
+    per_request = cpu_seconds / load["total_requests"]
+    return Sample(load["seconds"] / load["requests"], load["requests"], load["seconds"], per_request * load["requests"],
+                  {key: load[key] for key in ("p50_us", "p99_us", "p999_us", "max_us")})
+
+
+async def drive(server, connections, size, seconds):
+    """Let the client at a listening server of this loop; a Sample."""
+    loop = asyncio.get_running_loop()
+    host, port = server.sockets[0].getsockname()
+    cpu = time.process_time()
+    load = await loop.run_in_executor(None, native.echo_load, f"{host}:{port}", connections, size, seconds)
+    cpu = time.process_time() - cpu
+    server.close()
+    await server.wait_closed()
+    return sample(load, cpu)
+
+
+async def serve_protocol(factory, connections, size, seconds):
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    return await drive(server, connections, size, seconds)
+
+
+def c_server(connections, size):
+    def measure(seconds):
+        with native.EchoServer() as server:
+            load = native.echo_load(server.address, connections, size, seconds)
+        return sample(load, server.cpu_seconds)
+    return measure
+
+
+@case("echo_1k", operation="request", times_itself=True, floor=c_server(10, 1024), about="protocol, 1 KiB, 10 connections")
+async def echo_1k(seconds):
+    return await serve_protocol(Echo, 10, 1024, seconds)
+
+
+@case("echo_1k_one", operation="request", times_itself=True, floor=c_server(1, 1024), about="protocol, 1 KiB, one connection")
+async def echo_1k_one(seconds):
+    return await serve_protocol(Echo, 1, 1024, seconds)
+
+
+@case("echo_1k_buffered", operation="request", times_itself=True, floor=c_server(10, 1024),
+      about="buffered protocol, 1 KiB, 10 connections")
+async def echo_1k_buffered(seconds):
+    return await serve_protocol(BufferedEcho, 10, 1024, seconds)
+
+
+@case("echo_100k", operation="request", times_itself=True, floor=c_server(10, 102400),
+      about="protocol, 100 KiB, 10 connections")
+async def echo_100k(seconds):
+    return await serve_protocol(Echo, 10, 102400, seconds)

@@ -1,0 +1,83 @@
+"""The C programs of the benchmarks: built on the spot with the system's compiler, run beside the measured process."""
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+#: Apart for every kind of machine and C library, so that one source tree serves several.
+BUILD = HERE / ".build" / "-".join([platform.machine(), *platform.libc_ver()])
+
+
+def compiler():
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
+
+
+def build(source, target, *flags):
+    """Compile one file, if it is newer than what was made of it; the path as text."""
+    source, target = HERE / "c" / source, BUILD / target
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{os.getpid()}.{target.name}")
+        subprocess.run([*compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", *flags, "-o", unfinished, source], check=True)
+        unfinished.replace(target)
+    return str(target)
+
+
+def program(name):
+    return build(f"{name}.c", name)
+
+
+def floor():
+    """The extension module with the floor under the scheduler, for the running Python."""
+    path = build("floor.c", "floor" + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
+                 f"-I{sysconfig.get_path('include')}")
+    spec = importlib.util.spec_from_file_location("floor", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prepare():
+    """Build everything now, so that no measurement waits for a compiler."""
+    program("echo_client"), program("echo_server"), floor()
+
+
+def echo_load(address, connections, size, seconds, warmup=None):
+    """Run the load client to its end; its JSON as a dict. Blocks: call it from a thread."""
+    warmup = seconds / 3 if warmup is None else warmup
+    command = [program("echo_client"), address, str(connections), str(size), str(int(warmup * 1000)),
+               str(int(seconds * 1000)), os.environ.get("BENCH_CLIENT_CPU", "-1")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * (seconds + warmup))
+    if run.returncode:
+        raise RuntimeError(run.stderr.strip() or f"echo_client: status {run.returncode}")
+    return json.loads(run.stdout)
+
+
+class EchoServer:
+    """The C echo server as a context manager; `.address`, and after the end `.cpu_seconds`."""
+
+    def __init__(self, unix_path=None):
+        self.arguments = [unix_path] if unix_path else []
+        self.cpu_seconds = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen([program("echo_server"), os.environ.get("BENCH_SERVER_CPU", "-1"), *self.arguments],
+                                        stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError(f"echo_server: status {self.process.wait()}")
+        return self
+
+    def __exit__(self, *exc_info):
+        self.process.terminate()
+        _, _, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.process.stdout.close()
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+
+

@@ -1,0 +1,154 @@
+"""From the collected samples to the table, the Markdown and the JSON."""
+import dataclasses
+import json
+import statistics
+
+import loops
+
+
+@dataclasses.dataclass
+class Row:
+    """One case with every column's samples: {column: [result dict of the worker]}."""
+    case: object
+    results: dict
+
+    def values(self, column, clock="wall"):
+        values = [r["value" if clock == "wall" or r["cpu_value"] is None else "cpu_value"] for r in self.results.get(column, [])]
+        return values
+
+    def median(self, column, clock="wall"):
+        values = self.values(column, clock)
+        return statistics.median(values) if values else None
+
+    def spread(self, column, clock="wall"):
+        """Interquartile range as a part of the median; None below three values."""
+        values = self.values(column, clock)
+        if len(values) < 3:
+            return None
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        return (high - low) / statistics.median(values)
+
+    def ratio(self, column, to, clock="wall"):
+        """How many times better `column` is than `to`; None if either is missing."""
+        mine, other = self.median(column, clock), self.median(to, clock)
+        return other / mine if mine and other else None
+
+    def best_other(self, clock="wall"):
+        """The column with the best figure among those that are not this project's (the floor does not compete)."""
+        others = [c for c in self.results if c not in loops.OURS and c != loops.FLOOR and self.median(c, clock)]
+        return min(others, key=lambda c: self.median(c, clock), default=None)
+
+
+def quantity(value, unit):
+    if value is None:
+        return "–"
+    if unit == "B":
+        return f"{value:,.0f} B"
+    for factor, name in ((1e9, "ns"), (1e6, "µs"), (1e3, "ms")):
+        if value * factor < 1000:
+            break
+    shown = value * factor
+    return f"{shown:.3g} {name}" if shown < 100 else f"{shown:.0f} {name}"
+
+
+def times(ratio, digits=2):
+    return "–" if ratio is None else f"{ratio:.{digits}f}x"
+
+
+def cell(row, column, clock):
+    if not row.results.get(column):
+        return "failed" if column in row.results else "–"
+    spread = row.spread(column, clock)
+    around = "" if spread is None else f" ±{spread * 50:.0f}%"
+    return quantity(row.median(column, clock), row.case.unit) + around
+
+
+def main_column(columns):
+    """The column the ratios are about: pyasync if it was measured, else the last one."""
+    return "pyasync" if "pyasync" in columns else [c for c in columns if c != loops.FLOOR][-1]
+
+
+def table(rows, columns, clock):
+    """Header and lines of one topic's table, as lists of strings."""
+    about = main_column(columns)
+    limited = any(loops.FLOOR in row.results for row in rows)
+    shown = [c for c in columns if c != loops.FLOOR] + ([loops.FLOOR] if limited else [])
+    header = ["", *shown, f"{about} / asyncio", "in CPU time", "/ best other"] + (["of floor"] if limited else [])
+    lines = []
+    for row in rows:
+        best = row.best_other(clock)
+        of_best = times(row.ratio(about, best, clock)) + f" {best}" if best and best != about else "–"
+        line = [row.case.name, *(cell(row, c, clock) for c in shown), times(row.ratio(about, "asyncio", clock)),
+                times(row.ratio(about, "asyncio", "cpu")) if row.case.unit == "s" else "–", of_best]
+        if limited:
+            line.append(times(row.ratio(about, loops.FLOOR, clock)))
+        lines.append(line)
+    return header, lines
+
+
+def topics(rows):
+    grouped = {}
+    for row in rows:
+        grouped.setdefault(row.case.topic, []).append(row)
+    return grouped
+
+
+def text(rows, columns, clock):
+    out = []
+    for topic, group in topics(rows).items():
+        header, lines = table(group, columns, clock)
+        header[0] = topic
+        widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+        for line in [header, *lines]:
+            out.append("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]).rstrip())
+        out.append("")
+    return "\n".join(out)
+
+
+def markdown(rows, columns, clock, facts):
+    out = [f"Measured on {facts['cpu_model_name']} ({facts['cpu_count']} CPUs), {facts['platform']}, "
+           f"Python {facts['python_version']} ({facts['python_build']}); "
+           + ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
+           + f"; commit {facts['commit']}. {facts['rounds']} rounds, medians of {'CPU' if clock == 'cpu' else 'wall-clock'} time "
+           "per operation ± half the interquartile range; load average "
+           f"{facts['load_avg_1min']:.1f} before, {facts['load_avg_1min_after']:.1f} after.", ""]
+    for topic, group in topics(rows).items():
+        header, lines = table(group, columns, clock)
+        out += [f"### {topic}", "", "| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 1)]
+        out += ["| " + " | ".join(line) + " |" for line in lines]
+        out += ["", *(f"- `{row.case.name}`: {row.case.about} (per {row.case.operation})" for row in group), ""]
+    return "\n".join(out)
+
+
+def as_pyperf(rows, facts):
+    """A pyperf suite: `python -m pyperf show FILE` and `compare_to` read it. A benchmark is a case on a column, a run a process."""
+    shared = {k: v for k, v in facts.items() if isinstance(v, (str, int, float))}
+    shared |= {f"{name}_version": version for name, version in facts["versions"].items() if version}
+    suite = []
+    for row in rows:
+        for column, results in row.results.items():
+            if not results:
+                continue
+            runs = [{"values": [r["value"]],
+                     "metadata": {key: r[key] for key in ("cpu_value", "operations", "peak_rss_kb") if r[key] is not None} | r["extra"]}
+                    for r in results]
+            suite.append({"metadata": {"name": f"{row.case.name}[{column}]", "unit": "second" if row.case.unit == "s" else "byte",
+                                       "case": row.case.name, "column": column, "topic": row.case.topic, "loops": 1,
+                                       **{f"{what}_class": name for what, name in results[0]["classes"].items()}},
+                          "runs": runs})
+    return json.dumps({"version": "1.0", "metadata": shared, "benchmarks": suite}, indent=1)
+
+
+def shortfalls(rows, targets, column="pyasync"):
+    """Names of the rows below their target, with the figures, as text; rows that were not measured are shortfalls too."""
+    by_name = {row.case.name: row for row in rows}
+    short = []
+    for name, wanted in targets.items():
+        for to, least in wanted.items():
+            row = by_name.get(name)
+            ratio = row and row.ratio(column, loops.FLOOR if to == "floor" else to)
+            if ratio is None:
+                short.append(f"{name}: not measured against {to}")
+            elif ratio < least:
+                short.append(f"{name}: {ratio:.2f}x {to}, wanted {least:g}x")
+    return short

@@ -1,0 +1,791 @@
+/* pyasync.Future: a real subclass of asyncio's C Future with fields of its own.
+ *
+ * Layout (each point keeps something from breaking):
+ * - Future declares its base's own tp_basicsize and keeps its fields (pa_future) *behind* it, so CPython sees no layout of its own in
+ *   it and Task can derive from both Future and asyncio.Task. Task declares a larger tp_basicsize and keeps its fields (pa_task, which
+ *   begins with a pa_future) at the end of that. The base's fields stay zero.
+ * - The first word behind tp_basicsize is zero for ever: from 3.14 on CPython reads inline attribute values there.
+ * - class A(asyncio.Future), then class B(A, pyasync.Future), has our methods without our fields. So each entry looks for the fields
+ *   along tp_base (pa_future_find) and raises TypeError where there are none; tp_new refuses such classes.
+ * - Traverse and clear go on to the base's, which knows the instance dict and what CPython itself keeps there (3.14: awaited_by).
+ *   Dealloc never does: it frees the object.
+ *
+ * Futures belong to their loop's thread, as in asyncio. Every method may be called on a half-made object (no __init__ yet).
+ */
+#include "core/future_impl.h"
+#include "core/registry.h"
+#include "rt/args.h"
+
+/* ---- Where the fields are ---- */
+
+pa_future *pa_future_find_slow(PyObject *obj)
+{
+    for (PyTypeObject *type = Py_TYPE(obj); type != NULL; type = type->tp_base) {
+        if (type->tp_dealloc == pa_future_dealloc)
+            return (pa_future *)((char *)obj + Py_TYPE(obj)->tp_basicsize);
+        if (type->tp_dealloc == pa_task_dealloc)
+            return (pa_future *)((char *)obj + type->tp_basicsize - sizeof(pa_task));
+    }
+    return NULL;
+}
+
+static void raise_no_fields(PyTypeObject *type)
+{
+    PyErr_Format(PyExc_TypeError, "%s has the layout of asyncio's own Future: pyasync's must come first among its bases", type->tp_name);
+}
+
+pa_future *pa_future_get(PyObject *self)
+{
+    pa_future *f = pa_future_find(self);
+    if (f == NULL)
+        raise_no_fields(Py_TYPE(self));
+    return f;
+}
+
+pa_future *pa_future_get_alive(PyObject *self)
+{
+    pa_future *f = pa_future_get(self);
+    if (f == NULL || f->loop != NULL)
+        return f;
+    PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+    return NULL;
+}
+
+int pa_future_state_lives(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    while (type->tp_dealloc != pa_future_dealloc && type->tp_dealloc != pa_task_dealloc)
+        type = type->tp_base;
+    /* the collector clears types and modules in any order: a cleared type has let go of its module, a cleared module of its names */
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module != NULL && pa_state_of_module(module)->names.message != NULL;
+}
+
+/* ---- Lifecycle ---- */
+
+PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task)
+{
+    PyObject *self = pa_gc_new_extra(st->FutureCarrier, type, is_task ? sizeof(void *) : sizeof(pa_future));
+    if (self == NULL)
+        return NULL;
+    pa_future *f = pa_future_find(self);
+    f->st = st;
+    f->is_task = (uint8_t)is_task;
+    if (is_task)
+        pa_link_init(&((pa_task *)f)->link);
+    return self;
+}
+
+PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyTypeObject *base = type;
+    while (base != NULL && base->tp_dealloc != pa_future_dealloc && base->tp_dealloc != pa_task_dealloc)
+        base = base->tp_base;
+    if (base == NULL) {
+        raise_no_fields(type);
+        return NULL;
+    }
+    pa_state *st = pa_state_of_class(base);
+    if (st == NULL)
+        return NULL;
+    PyObject *self = pa_future_alloc(st, type, base->tp_dealloc == pa_task_dealloc);
+    if (self != NULL)
+        PyObject_GC_Track(self);
+    return self;
+}
+
+static void reset(pa_future *f)
+{
+    pa_future_clear_fields(f);
+    f->state = PA_FUTURE_PENDING;
+    f->failed = f->blocking = f->log_tb = 0;
+    if (f->is_task)
+        ((pa_task *)f)->ring = 0; /* until the loop is known again */
+}
+
+static int take_source_traceback(pa_future *f)
+{
+    PyObject *source = PyObject_CallNoArgs(f->st->traceback_extract);
+    if (source == NULL)
+        return -1;
+    Py_XSETREF(f->source_tb, source);
+    return 0;
+}
+
+int pa_future_init_native(pa_future *f, pa_loop *loop)
+{
+    f->loop = Py_NewRef((PyObject *)loop);
+    f->native = loop;
+    return pa_loop_is_debug(loop) ? take_source_traceback(f) : 0;
+}
+
+int pa_future_init(pa_future *f, PyObject *loop)
+{
+    reset(f);
+    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(f->st->get_event_loop) : Py_NewRef(loop);
+    if (loop == NULL)
+        return -1;
+    Py_XSETREF(f->loop, loop);
+    f->native = pa_loop_from(f->st, loop);
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, f->st->names.get_debug);
+    if (debug == NULL)
+        return -1;
+    int rc = PyObject_IsTrue(debug);
+    Py_DECREF(debug);
+    return rc > 0 ? take_source_traceback(f) : rc;
+}
+
+static int future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"loop", NULL};
+    static const pa_signature sig = {"Future", names, 0, 0};
+    PyObject *given[1];
+    pa_future *f = pa_future_get(self);
+    if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+        return -1;
+    return pa_future_init(f, given[0]);
+}
+
+PyObject *pa_future_new(pa_loop *loop)
+{
+    pa_state *st = pa_loop_state(loop);
+    PyObject *self = pa_future_alloc(st, st->Future, 0);
+    if (self == NULL)
+        return NULL;
+    int rc = pa_future_init_native(pa_future_find(self), loop);
+    PyObject_GC_Track(self);
+    if (rc < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg)
+{
+    Py_VISIT(f->loop);
+    Py_VISIT(f->value);
+    Py_VISIT(f->exception_tb);
+    Py_VISIT(f->cancel_msg);
+    Py_VISIT(f->cancelled_exc);
+    Py_VISIT(f->source_tb);
+    return pa_callbacks_traverse(f, visit, arg);
+}
+
+void pa_future_clear_fields(pa_future *f)
+{
+    f->native = NULL;
+    Py_CLEAR(f->loop);
+    pa_callbacks_clear(f);
+    Py_CLEAR(f->value);
+    Py_CLEAR(f->exception_tb);
+    Py_CLEAR(f->cancel_msg);
+    Py_CLEAR(f->cancelled_exc);
+    Py_CLEAR(f->source_tb);
+}
+
+static int future_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    pa_future *f = pa_future_find(self);
+    int rc = pa_future_traverse_fields(f, visit, arg);
+    if (rc != 0)
+        return rc;
+    if (!PA_BASE_VISITS_TYPE)
+        Py_VISIT(Py_TYPE(self));
+    return pa_future_base(self)->tp_traverse(self, visit, arg);
+}
+
+static int future_clear(PyObject *self)
+{
+    pa_future_clear_fields(pa_future_find(self));
+    return pa_future_base(self)->tp_clear(self);
+}
+
+void pa_future_call_handler(pa_future *f, PyObject *context, PyObject *source)
+{
+    PyObject *result = PyObject_CallMethodOneArg(f->loop, f->st->names.call_exception_handler, context);
+    if (result == NULL)
+        PyErr_WriteUnraisable(source);
+    Py_XDECREF(result);
+}
+
+void pa_future_report_exception(PyObject *self, pa_future *f)
+{
+    if (!f->log_tb || f->loop == NULL || !pa_future_state_lives(self))
+        return;
+    f->log_tb = 0;
+    PyObject *raised = pa_err_take();
+    const char *name = strrchr(Py_TYPE(self)->tp_name, '.');
+    PyObject *context = PyDict_New();
+    PyObject *message = PyUnicode_FromFormat("%s exception was never retrieved", name != NULL ? name + 1 : Py_TYPE(self)->tp_name);
+    if (context == NULL || message == NULL || PyDict_SetItem(context, f->st->names.message, message) < 0 ||
+        PyDict_SetItem(context, f->st->names.exception, f->value) < 0 || PyDict_SetItem(context, f->st->names.future, self) < 0 ||
+        (f->source_tb != NULL && PyDict_SetItem(context, f->st->names.source_traceback, f->source_tb) < 0))
+        PyErr_WriteUnraisable(self);
+    else
+        pa_future_call_handler(f, context, self);
+    Py_XDECREF(context);
+    Py_XDECREF(message);
+    pa_err_restore(raised);
+}
+
+static void future_finalize(PyObject *self)
+{
+    pa_future *f = pa_future_find(self);
+    if (f != NULL)
+        pa_future_report_exception(self, f);
+}
+
+void pa_future_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    pa_future *f = pa_future_find(self);
+    /* a subclass has had its finalizer called by now; ours is only worth calling if it has something to say */
+    if (f->log_tb && PyObject_CallFinalizerFromDealloc(self) < 0)
+        return;
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    pa_future_clear_fields(f);
+    (void)pa_future_base(self)->tp_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- Transitions ---- */
+
+static int finished(PyObject *self, pa_future *f)
+{
+    if (f->is_task)
+        pa_task_left(self, (pa_task *)f);
+    return pa_callbacks_schedule(self, f);
+}
+
+int pa_future_do_cancel(PyObject *self, pa_future *f, PyObject *msg)
+{
+    f->log_tb = 0;
+    if (f->state != PA_FUTURE_PENDING)
+        return 0;
+    f->state = PA_FUTURE_CANCELLED;
+    Py_XSETREF(f->cancel_msg, Py_XNewRef(msg));
+    return finished(self, f) < 0 ? -1 : 1;
+}
+
+int pa_future_do_result(PyObject *self, pa_future *f, PyObject *result)
+{
+    f->value = Py_NewRef(result);
+    f->state = PA_FUTURE_FINISHED;
+    return finished(self, f);
+}
+
+static int raise_invalid_state(pa_future *f)
+{
+    PyErr_SetString(f->st->InvalidStateError, "invalid state");
+    return -1;
+}
+
+/* What asyncio makes of a StopIteration (an error or a RuntimeError around it) differs between bug-fix releases: ask a future of its. */
+static PyObject *convert_stop_iteration(pa_future *f, PyObject *exception)
+{
+    PyObject *result = NULL, *converted = NULL;
+    PyObject *args[] = {NULL, f->loop};
+    PyObject *names = PyTuple_Pack(1, f->st->names.loop);
+    PyObject *base = names != NULL ? PyObject_Vectorcall((PyObject *)f->st->aio_Future, args + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, names)
+                                   : NULL;
+    if (base != NULL && (result = PyObject_CallMethod(base, "set_exception", "O", exception)) != NULL)
+        converted = PyObject_CallMethodNoArgs(base, f->st->names.exception);
+    Py_XDECREF(result);
+    Py_XDECREF(base);
+    Py_XDECREF(names);
+    return converted;
+}
+
+/* The instance to store for what the user gave, new. */
+static PyObject *exception_instance(pa_future *f, PyObject *given)
+{
+    PyObject *exc = PyExceptionClass_Check(given) ? PyObject_CallNoArgs(given) : Py_NewRef(given);
+    if (exc == NULL)
+        return NULL;
+    if (!PyExceptionInstance_Check(exc)) {
+        Py_DECREF(exc);
+        PyErr_SetString(PyExc_TypeError, "invalid exception object");
+        return NULL;
+    }
+    if (PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_StopIteration))
+        Py_SETREF(exc, convert_stop_iteration(f, exc));
+    return exc;
+}
+
+int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception)
+{
+    if (f->state != PA_FUTURE_PENDING)
+        return raise_invalid_state(f);
+    PyObject *exc = exception_instance(f, exception);
+    if (exc == NULL)
+        return -1;
+    if (f->state != PA_FUTURE_PENDING) { /* making the instance may have run anything */
+        Py_DECREF(exc);
+        return raise_invalid_state(f);
+    }
+    f->value = exc;
+    f->failed = 1;
+    f->exception_tb = PyException_GetTraceback(exc);
+    f->state = PA_FUTURE_FINISHED;
+    if (finished(self, f) < 0)
+        return -1;
+    f->log_tb = 1;
+    return 0;
+}
+
+PyObject *pa_future_cancelled_error(pa_future *f)
+{
+    PyObject *exc = f->cancelled_exc;
+    f->cancelled_exc = NULL;
+    if (exc != NULL)
+        return exc;
+    PyObject *msg = f->cancel_msg;
+    if (msg == NULL || msg == Py_None)
+        return PyObject_CallNoArgs(f->st->CancelledError);
+    msg = Py_NewRef(msg);
+    exc = PyObject_CallOneArg(f->st->CancelledError, msg);
+    Py_DECREF(msg);
+    return exc;
+}
+
+static void raise_cancelled(pa_future *f)
+{
+    PyObject *exc = pa_future_cancelled_error(f);
+    if (exc != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
+    }
+}
+
+int pa_future_fetch(pa_future *f, PyObject **out)
+{
+    if (f->state != PA_FUTURE_FINISHED) {
+        if (f->state == PA_FUTURE_CANCELLED)
+            raise_cancelled(f);
+        else
+            PyErr_SetString(f->st->InvalidStateError, "Result is not set.");
+        return -1;
+    }
+    f->log_tb = 0;
+    PyObject *value = Py_NewRef(f->value);
+    if (f->failed) {
+        /* each raise begins with the traceback it had when it was set, or they would grow together */
+        PyObject *tb = f->exception_tb;
+        f->exception_tb = NULL;
+        int rc = PyException_SetTraceback(value, tb != NULL ? tb : Py_None);
+        Py_XDECREF(tb);
+        if (rc < 0) {
+            Py_DECREF(value);
+            return -1;
+        }
+    }
+    *out = value;
+    return f->failed;
+}
+
+/* ---- For the other files of the core ---- */
+
+int pa_future_set_result(PyObject *future, PyObject *result)
+{
+    pa_future *f = pa_future_find(future);
+    return f->state == PA_FUTURE_PENDING ? pa_future_do_result(future, f, result) : raise_invalid_state(f);
+}
+
+int pa_future_set_exception(PyObject *future, PyObject *exception)
+{
+    return pa_future_do_exception(future, pa_future_find(future), exception);
+}
+
+int pa_future_resolve(PyObject *future, PyObject *result)
+{
+    pa_future *f = pa_future_find(future);
+    return f->state == PA_FUTURE_PENDING ? pa_future_do_result(future, f, result) : 0;
+}
+
+int pa_future_reject(PyObject *future, PyObject *exception)
+{
+    pa_future *f = pa_future_find(future);
+    return f->state == PA_FUTURE_PENDING ? pa_future_do_exception(future, f, exception) : 0;
+}
+
+int pa_future_done(PyObject *future) { return pa_future_find(future)->state != PA_FUTURE_PENDING; }
+
+/* ---- Methods ---- */
+
+/* result() and exception() of a future without __init__: InvalidStateError, for once. */
+static pa_future *get_for_result(PyObject *self)
+{
+    pa_future *f = pa_future_get(self);
+    if (f == NULL || f->loop != NULL)
+        return f;
+    PyErr_SetString(f->st->InvalidStateError, "Future object is not initialized.");
+    return NULL;
+}
+
+PyDoc_STRVAR(future_result_doc, "result($self, /)\n--\n\n"
+             "Return the result of the future.\n\n"
+             "Raises its exception if it has one, CancelledError if it was cancelled and\nInvalidStateError if it is not done yet.");
+static PyObject *future_result(PyObject *self, PyObject *unused)
+{
+    pa_future *f = get_for_result(self);
+    PyObject *value;
+    int rc = f != NULL ? pa_future_fetch(f, &value) : -1;
+    if (rc <= 0)
+        return rc < 0 ? NULL : value;
+    PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+    Py_DECREF(value);
+    return NULL;
+}
+
+PyDoc_STRVAR(future_exception_doc, "exception($self, /)\n--\n\n"
+             "Return the exception that was set on this future, or None.\n\n"
+             "Raises CancelledError if it was cancelled and InvalidStateError if it is not\ndone yet.");
+static PyObject *future_exception(PyObject *self, PyObject *unused)
+{
+    pa_future *f = get_for_result(self);
+    if (f == NULL)
+        return NULL;
+    if (f->state == PA_FUTURE_CANCELLED) {
+        raise_cancelled(f);
+        return NULL;
+    }
+    if (f->state == PA_FUTURE_PENDING) {
+        PyErr_SetString(f->st->InvalidStateError, "Exception is not set.");
+        return NULL;
+    }
+    f->log_tb = 0;
+    return Py_NewRef(f->failed ? f->value : Py_None);
+}
+
+PyDoc_STRVAR(future_set_result_doc, "set_result($self, result, /)\n--\n\n"
+             "Mark the future done and set its result.\n\nRaises InvalidStateError if it is done already.");
+static PyObject *future_set_result(PyObject *self, PyObject *result)
+{
+    pa_future *f = pa_future_get_alive(self);
+    if (f == NULL)
+        return NULL;
+    if ((f->state == PA_FUTURE_PENDING ? pa_future_do_result(self, f, result) : raise_invalid_state(f)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(future_set_exception_doc, "set_exception($self, exception, /)\n--\n\n"
+             "Mark the future done and set an exception.\n\nRaises InvalidStateError if it is done already.");
+static PyObject *future_set_exception(PyObject *self, PyObject *exception)
+{
+    pa_future *f = pa_future_get_alive(self);
+    if (f == NULL || pa_future_do_exception(self, f, exception) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(future_add_done_callback_doc, "add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\n"
+             "Call fn(future) in `context` once the future is done.\n\n"
+             "If it is done already, the call is scheduled with call_soon. Without a context\nthe call runs in a copy of the current one.");
+static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"context", NULL};
+    static const pa_signature sig = {"add_done_callback", names, 0, 0};
+    if (nargs != 1) {
+        PyErr_Format(PyExc_TypeError, "add_done_callback() takes exactly 1 positional argument (%zd given)", nargs);
+        return NULL;
+    }
+    PyObject *given[1];
+    if (pa_args_parse(&sig, args + 1, 0, kwnames, given) < 0)
+        return NULL;
+    pa_future *f = pa_future_get(self);
+    if (f == NULL)
+        return NULL;
+    if (f->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
+        return NULL;
+    }
+    PyObject *context = given[0] != NULL ? Py_NewRef(given[0]) : PyContext_CopyCurrent();
+    if (context == NULL)
+        return NULL;
+    int rc = f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, args[0], context) : pa_future_call_soon(f, args[0], self, context);
+    Py_DECREF(context);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(future_remove_done_callback_doc, "remove_done_callback($self, fn, /)\n--\n\n"
+             "Remove every callback that equals fn and return how many there were.");
+static PyObject *future_remove_done_callback(PyObject *self, PyObject *fn)
+{
+    pa_future *f = pa_future_get_alive(self);
+    Py_ssize_t removed = f != NULL ? pa_callbacks_remove(f, fn) : -1;
+    return removed < 0 ? NULL : PyLong_FromSsize_t(removed);
+}
+
+PyDoc_STRVAR(future_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
+             "Cancel the future and schedule its callbacks.\n\nReturn False if it is done already, True otherwise.");
+static PyObject *future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"msg", NULL};
+    static const pa_signature sig = {"cancel", names, 1, 0};
+    PyObject *given[1];
+    pa_future *f = pa_args_parse(&sig, args, nargs, kwnames, given) == 0 ? pa_future_get_alive(self) : NULL;
+    if (f == NULL)
+        return NULL;
+    int rc = pa_future_do_cancel(self, f, given[0] != NULL ? given[0] : Py_None);
+    return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+PyDoc_STRVAR(future_cancelled_doc, "cancelled($self, /)\n--\n\nReturn True if the future was cancelled.");
+static PyObject *future_cancelled(PyObject *self, PyObject *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? PyBool_FromLong(f->state == PA_FUTURE_CANCELLED) : NULL;
+}
+
+PyDoc_STRVAR(future_done_doc, "done($self, /)\n--\n\nReturn True if the future has a result or an exception or was cancelled.");
+static PyObject *future_done(PyObject *self, PyObject *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? PyBool_FromLong(f->state != PA_FUTURE_PENDING) : NULL;
+}
+
+PyDoc_STRVAR(future_get_loop_doc, "get_loop($self, /)\n--\n\nReturn the event loop the future belongs to.");
+static PyObject *future_get_loop(PyObject *self, PyObject *unused)
+{
+    pa_future *f = pa_future_get_alive(self);
+    return f != NULL ? Py_NewRef(f->loop) : NULL;
+}
+
+PyDoc_STRVAR(future_make_cancelled_error_doc, "_make_cancelled_error($self, /)\n--\n\n"
+             "Create the CancelledError to raise if the future is cancelled.\n\nA saved one is handed out once.");
+static PyObject *future_make_cancelled_error(PyObject *self, PyObject *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? pa_future_cancelled_error(f) : NULL;
+}
+
+static PyObject *future_repr(PyObject *self)
+{
+    pa_future *f = pa_future_get_alive(self);
+    return f != NULL ? PyObject_CallOneArg(f->st->future_repr, self) : NULL;
+}
+
+/* ---- Attributes ---- */
+
+static PyObject *get_state(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get_alive(self);
+    if (f == NULL)
+        return NULL;
+    return Py_NewRef(f->state == PA_FUTURE_PENDING     ? f->st->names.PENDING
+                     : f->state == PA_FUTURE_CANCELLED ? f->st->names.CANCELLED
+                                                       : f->st->names.FINISHED);
+}
+
+static PyObject *get_blocking(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? PyBool_FromLong(f->blocking) : NULL;
+}
+
+static int set_blocking(PyObject *self, PyObject *value, void *unused)
+{
+    pa_future *f = pa_future_get_alive(self);
+    if (f == NULL)
+        return -1;
+    if (value == NULL)
+        return pa_err_cannot_delete(self, "_asyncio_future_blocking");
+    int truth = PyObject_IsTrue(value);
+    if (truth < 0)
+        return -1;
+    f->blocking = (uint8_t)truth;
+    return 0;
+}
+
+static PyObject *get_loop(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? Py_NewRef(f->loop != NULL ? f->loop : Py_None) : NULL;
+}
+
+static PyObject *get_callbacks(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get_alive(self);
+    return f != NULL ? pa_callbacks_list(f) : NULL;
+}
+
+/* `value` where it is what `failed` says, else None. */
+static PyObject *get_value(PyObject *self, int failed)
+{
+    pa_future *f = pa_future_get_alive(self);
+    return f != NULL ? Py_NewRef(f->value != NULL && f->failed == failed ? f->value : Py_None) : NULL;
+}
+
+static PyObject *get_result(PyObject *self, void *unused) { return get_value(self, 0); }
+
+static PyObject *get_exception(PyObject *self, void *unused) { return get_value(self, 1); }
+
+static PyObject *get_source_traceback(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? Py_NewRef(f->source_tb != NULL ? f->source_tb : Py_None) : NULL;
+}
+
+static PyObject *get_cancel_message(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    return f != NULL ? Py_NewRef(f->cancel_msg != NULL ? f->cancel_msg : Py_None) : NULL;
+}
+
+static int set_cancel_message(PyObject *self, PyObject *value, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    if (f == NULL)
+        return -1;
+    if (value == NULL)
+        return pa_err_cannot_delete(self, "_cancel_message");
+    Py_XSETREF(f->cancel_msg, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *get_log_traceback(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get_alive(self);
+    return f != NULL ? PyBool_FromLong(f->log_tb) : NULL;
+}
+
+static int set_log_traceback(PyObject *self, PyObject *value, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    if (f == NULL)
+        return -1;
+    if (value == NULL)
+        return pa_err_cannot_delete(self, "_log_traceback");
+    int truth = PyObject_IsTrue(value);
+    if (truth < 0)
+        return -1;
+    if (truth) {
+        PyErr_SetString(PyExc_ValueError, "_log_traceback can only be set to False");
+        return -1;
+    }
+    f->log_tb = 0;
+    return 0;
+}
+
+#if PA_HAS_CALL_GRAPH
+/* Who awaits this: what asyncio noted in the base's field, and the native tasks in the callback list. */
+static PyObject *get_awaited_by(PyObject *self, void *unused)
+{
+    pa_future *f = pa_future_get(self);
+    if (f == NULL)
+        return NULL;
+    descrgetfunc get = Py_TYPE(f->st->base_awaited_by)->tp_descr_get;
+    PyObject *noted = get(f->st->base_awaited_by, self, (PyObject *)Py_TYPE(self));
+    if (noted == NULL)
+        return NULL;
+    PyObject *set = PySet_New(noted == Py_None ? NULL : noted);
+    Py_DECREF(noted);
+    if (set == NULL || pa_callbacks_tasks(f, set) < 0) {
+        Py_XDECREF(set);
+        return NULL;
+    }
+    PyObject *result = PySet_GET_SIZE(set) != 0 ? PyFrozenSet_New(set) : Py_NewRef(Py_None);
+    Py_DECREF(set);
+    return result;
+}
+#endif
+
+/* ---- Setup ---- */
+
+static PyMethodDef future_methods[] = {
+    {"result", future_result, METH_NOARGS, future_result_doc},
+    {"exception", future_exception, METH_NOARGS, future_exception_doc},
+    {"set_result", future_set_result, METH_O, future_set_result_doc},
+    {"set_exception", future_set_exception, METH_O, future_set_exception_doc},
+    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback, METH_FASTCALL | METH_KEYWORDS,
+     future_add_done_callback_doc},
+    {"remove_done_callback", future_remove_done_callback, METH_O, future_remove_done_callback_doc},
+    {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS, future_cancel_doc},
+    {"cancelled", future_cancelled, METH_NOARGS, future_cancelled_doc},
+    {"done", future_done, METH_NOARGS, future_done_doc},
+    {"get_loop", future_get_loop, METH_NOARGS, future_get_loop_doc},
+    {"_make_cancelled_error", future_make_cancelled_error, METH_NOARGS, future_make_cancelled_error_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef future_getset[] = {
+    {"_state", get_state, NULL, NULL, NULL},
+    {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
+    {"_loop", get_loop, NULL, NULL, NULL},
+    {"_callbacks", get_callbacks, NULL, NULL, NULL},
+    {"_result", get_result, NULL, NULL, NULL},
+    {"_exception", get_exception, NULL, NULL, NULL},
+    {"_source_traceback", get_source_traceback, NULL, NULL, NULL},
+    {"_cancel_message", get_cancel_message, set_cancel_message, NULL, NULL},
+    {"_log_traceback", get_log_traceback, set_log_traceback, NULL, NULL},
+#if PA_HAS_CALL_GRAPH
+    {"_asyncio_awaited_by", get_awaited_by, NULL, NULL, NULL},
+#endif
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"
+             "A result that will be there later: asyncio.Future in C.\n\n"
+             "Not thread-safe; callbacks are called through the loop's call_soon.");
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc, (void *)future_doc},
+    {Py_tp_new, pa_future_type_new},
+    {Py_tp_init, future_tp_init},
+    {Py_tp_dealloc, pa_future_dealloc},
+    {Py_tp_finalize, future_finalize},
+    {Py_tp_traverse, future_traverse},
+    {Py_tp_clear, future_clear},
+    {Py_tp_repr, future_repr},
+    {Py_tp_iter, pa_future_iter},
+    {Py_am_await, pa_future_iter},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
+    {0, NULL},
+};
+
+#if PA_NEEDS_CARRIER
+static int carrier_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static PyType_Slot carrier_slots[] = {{Py_tp_traverse, carrier_traverse}, {0, NULL}};
+
+static int setup_carrier(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync._core._FutureCarrier", sizeof(PyVarObject), 1,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, carrier_slots};
+    st->FutureCarrier = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return st->FutureCarrier != NULL ? 0 : -1;
+}
+#else
+static int setup_carrier(PyObject *module, pa_state *st) { return 0; }
+#endif
+
+int pa_future_setup(PyObject *module, pa_state *st)
+{
+    if (setup_carrier(module, st) < 0 || pa_future_iter_setup(module, st) < 0)
+        return -1;
+    if (PA_HAS_CALL_GRAPH &&
+        (st->base_awaited_by = PyDict_GetItemWithError(st->aio_Future->tp_dict, st->names._asyncio_awaited_by)) == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ImportError, "asyncio.Future has no _asyncio_awaited_by");
+        return -1;
+    }
+    Py_XINCREF(st->base_awaited_by);
+    PyType_Spec spec = {"pyasync.Future", (int)st->aio_Future->tp_basicsize, 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | PA_TPFLAGS_MANAGED,
+                        future_slots};
+    PyObject *bases = PyTuple_Pack(1, st->aio_Future);
+    if (bases == NULL)
+        return -1;
+    st->Future = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
+    Py_DECREF(bases);
+    return st->Future != NULL ? PyModule_AddType(module, st->Future) : -1;
+}

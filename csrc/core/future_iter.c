@@ -1,0 +1,196 @@
+/* What `await future` iterates over: hands the future to the task once, then returns its result or raises its exception.
+ *
+ * It owns the future until it is exhausted or closed. As a generator it has send, throw and close; the interpreter uses am_send, so
+ * that a result does not travel in a StopIteration.
+ */
+#include "core/future_impl.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *future; /* NULL: exhausted */
+} future_iter;
+
+PyObject *pa_future_iter(PyObject *self)
+{
+    pa_future *f = pa_future_get_alive(self);
+    if (f == NULL)
+        return NULL;
+    future_iter *it = PyObject_GC_New(future_iter, f->st->FutureIter);
+    if (it == NULL)
+        return NULL;
+    it->future = Py_NewRef(self);
+    PyObject_GC_Track(it);
+    return (PyObject *)it;
+}
+
+static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **result)
+{
+    future_iter *it = (future_iter *)self;
+    PyObject *future = it->future;
+    *result = NULL;
+    if (future == NULL) {
+        *result = Py_NewRef(Py_None); /* at its end: StopIteration, as any iterator */
+        return PYGEN_RETURN;
+    }
+    pa_future *f = pa_future_find(future);
+    if (f->state == PA_FUTURE_PENDING) {
+        if (f->blocking) {
+            PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+            return PYGEN_ERROR;
+        }
+        f->blocking = 1;
+        *result = Py_NewRef(future);
+        return PYGEN_NEXT;
+    }
+    it->future = NULL;
+    PyObject *value;
+    int rc = pa_future_fetch(f, &value);
+    Py_DECREF(future);
+    if (rc > 0) {
+        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+        Py_DECREF(value);
+    }
+    if (rc != 0)
+        return PYGEN_ERROR;
+    *result = value;
+    return PYGEN_RETURN;
+}
+
+static PyObject *iter_next(PyObject *self)
+{
+    PyObject *value;
+    PySendResult how = iter_send(self, Py_None, &value);
+    if (how != PYGEN_RETURN)
+        return value;
+    /* an instance, or a result that is a tuple or an exception would be taken for StopIteration's arguments */
+    PyObject *stop = value != Py_None ? PyObject_CallOneArg(PyExc_StopIteration, value) : NULL;
+    Py_DECREF(value);
+    if (stop != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+    return NULL;
+}
+
+/* A future cares for nothing that is sent to it. */
+static PyObject *iter_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result = iter_next(self);
+    if (result == NULL && !PyErr_Occurred())
+        PyErr_SetNone(PyExc_StopIteration);
+    return result;
+}
+
+/* The instance that raise would make of a class and a value. New. */
+static PyObject *instantiate(PyObject *type, PyObject *value)
+{
+    int is_instance = value != NULL ? PyObject_IsInstance(value, type) : 0;
+    if (is_instance != 0)
+        return is_instance > 0 ? Py_NewRef(value) : NULL;
+    PyObject *exc = value == NULL ? PyObject_CallNoArgs(type) : PyTuple_Check(value) ? PyObject_CallObject(type, value)
+                                                                                      : PyObject_CallOneArg(type, value);
+    if (exc != NULL && !PyExceptionInstance_Check(exc)) {
+        PyErr_Format(PyExc_TypeError, "calling %R should have returned an instance of BaseException, not %s", type, Py_TYPE(exc)->tp_name);
+        Py_CLEAR(exc);
+    }
+    return exc;
+}
+
+/* The exception that throw(type, value, tb) stands for. New, or NULL with TypeError. */
+static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
+{
+    if (tb != NULL && !PyTraceBack_Check(tb)) {
+        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
+        return NULL;
+    }
+    PyObject *exc;
+    if (PyExceptionClass_Check(type)) {
+        exc = instantiate(type, value);
+    } else if (!PyExceptionInstance_Check(type)) {
+        PyErr_Format(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class, not %s",
+                     Py_TYPE(type)->tp_name);
+        return NULL;
+    } else if (value != NULL) {
+        PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+        return NULL;
+    } else {
+        exc = Py_NewRef(type);
+    }
+    if (exc != NULL && tb != NULL && PyException_SetTraceback(exc, tb) < 0)
+        Py_CLEAR(exc);
+    return exc;
+}
+
+static PyObject *iter_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 3) {
+        PyErr_Format(PyExc_TypeError, "throw expected %s arguments, got %zd", nargs < 1 ? "at least 1" : "at most 3", nargs);
+        return NULL;
+    }
+    if (PA_AWAIT_WARNS_OLD_THROW && nargs > 1 &&
+        PyErr_WarnEx(PyExc_DeprecationWarning,
+                     "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.", 1) < 0)
+        return NULL;
+    PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
+    PyObject *tb = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
+    PyObject *exc = thrown_exception(args[0], value, tb);
+    if (exc == NULL)
+        return NULL;
+    Py_CLEAR(((future_iter *)self)->future);
+    pa_err_restore(exc);
+    return NULL;
+}
+
+static PyObject *iter_close(PyObject *self, PyObject *unused)
+{
+    Py_CLEAR(((future_iter *)self)->future);
+    Py_RETURN_NONE;
+}
+
+static int iter_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((future_iter *)self)->future);
+    return 0;
+}
+
+static int iter_clear(PyObject *self)
+{
+    Py_CLEAR(((future_iter *)self)->future);
+    return 0;
+}
+
+static void iter_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(((future_iter *)self)->future);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef iter_methods[] = {
+    {"send", iter_send_method, METH_O, NULL},
+    {"throw", (PyCFunction)(void (*)(void))iter_throw, METH_FASTCALL, NULL},
+    {"close", iter_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot iter_slots[] = {
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iter_next},
+    {Py_am_send, iter_send},
+    {Py_tp_dealloc, iter_dealloc},
+    {Py_tp_traverse, iter_traverse},
+    {Py_tp_clear, iter_clear},
+    {Py_tp_methods, iter_methods},
+    {0, NULL},
+};
+
+int pa_future_iter_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync.FutureIter", sizeof(future_iter), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, iter_slots};
+    st->FutureIter = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return st->FutureIter != NULL ? 0 : -1;
+}

@@ -1,0 +1,581 @@
+/* Handle and TimerHandle.
+ *
+ * asyncio's classes are Python classes with __slots__, so ours are C types over them that use those slots as their fields: asyncio's
+ * own methods (__repr__, _repr_info, the comparisons, get_context) work on our objects, and only what is hot is written here. The
+ * slots' offsets come from their member descriptors. All slots are object pointers and lie between the object's head and asyncio's
+ * tp_basicsize; TimerHandle keeps its place in the heap behind them.
+ *
+ * Invariants:
+ *  - Nothing is chained to the base's traverse, clear or dealloc: for a Python class these look for "the first base that is not a
+ *    Python class", which would be us again.
+ *  - A TimerHandle whose timer.loop is set is in that loop's heap, which owns a reference to it.
+ *  - Objects of exactly our types go to a free list of their loop; the loop's thread alone (that is: the holder of the GIL) touches it.
+ */
+#include "core/loop_impl.h"
+#include "rt/args.h"
+#include "rt/error.h"
+
+#define FIELD(obj, name) PA_HANDLE_FIELD(obj, st->handle.name)
+
+/* ---- Fields ---- */
+
+/* The first of our types that `type` derives its storage from: Handle or TimerHandle. */
+static PyTypeObject *native_base(PyTypeObject *type, destructor dealloc)
+{
+    while (type->tp_dealloc != dealloc)
+        type = type->tp_base;
+    return type;
+}
+
+static void handle_dealloc(PyObject *self);
+
+/* How many object pointers follow the head. */
+static Py_ssize_t count_slots(PyTypeObject *native)
+{
+    return (native->tp_base->tp_basicsize - (Py_ssize_t)sizeof(PyObject)) / (Py_ssize_t)sizeof(PyObject *);
+}
+
+/* On CPythons that keep the weak reference list in a slot, that word is not an object of ours. */
+static bool is_weak_list(PyObject *self, PyObject **field)
+{
+    return Py_TYPE(self)->tp_weaklistoffset == (char *)field - (char *)self;
+}
+
+static bool is_cancelled(pa_state *st, PyObject *handle) { return FIELD(handle, cancelled) == Py_True; }
+
+static bool is_timer(pa_state *st, PyObject *handle)
+{
+    return st->TimerHandle != NULL && PyObject_TypeCheck(handle, st->TimerHandle);
+}
+
+static void set_field(PyObject **field, PyObject *value /* steals */)
+{
+    PyObject *old = *field;
+    *field = value;
+    Py_XDECREF(old);
+}
+
+/* ---- Calling ---- */
+
+static PyObject *call_foreign_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *run = PyObject_GetAttrString(context, "run"), *list = NULL, *result = NULL;
+    if (run == NULL || (list = PyTuple_New(nargs + 1)) == NULL)
+        goto done;
+    PyTuple_SET_ITEM(list, 0, Py_NewRef(callable));
+    for (Py_ssize_t i = 0; i < nargs; i++)
+        PyTuple_SET_ITEM(list, i + 1, Py_NewRef(args[i]));
+    result = PyObject_CallObject(run, list);
+done:
+    Py_XDECREF(run);
+    Py_XDECREF(list);
+    return result;
+}
+
+PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (context == NULL)
+        return PyObject_Vectorcall(callable, args, (size_t)nargs, NULL);
+    if (!PyContext_CheckExact(context))
+        return call_foreign_context(context, callable, args, nargs);
+    if (PyContext_Enter(context) < 0)
+        return NULL;
+    /* A copy with a free place before it spares a bound method one of its own. */
+    PyObject *stack[7];
+    PyObject *result;
+    if (nargs < (Py_ssize_t)Py_ARRAY_LENGTH(stack)) {
+        for (Py_ssize_t i = 0; i < nargs; i++)
+            stack[i + 1] = args[i];
+        result = PyObject_Vectorcall(callable, stack + 1, (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    } else {
+        result = PyObject_Vectorcall(callable, args, (size_t)nargs, NULL);
+    }
+    if (PyContext_Exit(context) < 0)
+        Py_CLEAR(result);
+    return result;
+}
+
+/* callback(*args) as `_context.run(_callback, *_args)` does it, with the fields as they are now. New. */
+static PyObject *call_callback(pa_state *st, PyObject *handle)
+{
+    PyObject *callback = Py_XNewRef(FIELD(handle, callback)), *args = Py_XNewRef(FIELD(handle, args));
+    PyObject *context = Py_XNewRef(FIELD(handle, context)), *result = NULL;
+    if (callback == NULL || args == NULL || context == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the handle was not initialised");
+    } else if (PyTuple_CheckExact(args)) {
+        result = pa_call_in_context(context, callback, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args));
+    } else {
+        PyObject *list = PySequence_Tuple(args);
+        if (list != NULL)
+            result = pa_call_in_context(context, callback, &PyTuple_GET_ITEM(list, 0), PyTuple_GET_SIZE(list));
+        Py_XDECREF(list);
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
+    Py_XDECREF(context);
+    return result;
+}
+
+static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
+{
+    PyObject *result = call_callback(st, handle);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (loop == NULL)
+        return -1;
+    return pa_handle_report(loop, handle);
+}
+
+int pa_handle_run(pa_loop *loop, PyObject *handle)
+{
+    pa_state *st = loop->st;
+    if (pa_handle_is_exact(st, handle) && !(loop->over.bits & PA_OVER_HANDLE_RUN))
+        return run_native(st, (PyObject *)loop, handle);
+    PyObject *result;
+    if (pa_handle_is_exact(st, handle)) /* somebody traces asyncio.Handle._run */
+        result = PyObject_CallMethodOneArg((PyObject *)st->aio_Handle, st->names._run, handle);
+    else
+        result = PyObject_CallMethodNoArgs(handle, st->names._run);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int pa_handle_cancelled(pa_state *st, PyObject *handle)
+{
+    if (pa_handle_is_exact(st, handle))
+        return is_cancelled(st, handle);
+    PyObject *value = PyObject_GetAttr(handle, st->names._cancelled);
+    if (value == NULL)
+        return -1;
+    int truth = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return truth;
+}
+
+/* ---- Making ---- */
+
+/* Whether the loop is in debug mode. 0, 1 or -1. */
+static int ask_debug(pa_state *st, PyObject *loop)
+{
+    pa_loop *native = pa_loop_from(st, loop);
+    if (native != NULL)
+        return native->debug;
+    PyObject *value = PyObject_CallMethodNoArgs(loop, st->names.get_debug);
+    if (value == NULL)
+        return -1;
+    int truth = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return truth;
+}
+
+static PyObject *take_free(pa_free_list *list, PyTypeObject *type)
+{
+    PyObject *self = list->first;
+    if (self == NULL)
+        return type->tp_alloc(type, 0);
+    PyObject **next = (PyObject **)((char *)self + sizeof(PyObject));
+    list->first = *next;
+    *next = NULL;
+    list->len--;
+    PyObject_Init(self, type);
+    Py_DECREF(type); /* what lies on the list has kept its reference */
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* Fills the fields of a handle all of whose slots are empty. 0 or -1. */
+static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObject *callback, PyObject *args, PyObject *context)
+{
+    if (debug && (FIELD(self, source_traceback) = PyObject_CallNoArgs(st->extract_stack)) == NULL)
+        return -1;
+    if (!debug)
+        FIELD(self, source_traceback) = Py_NewRef(Py_None);
+    context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (context == NULL)
+        return -1;
+    FIELD(self, context) = context;
+    FIELD(self, loop) = Py_NewRef(loop);
+    FIELD(self, callback) = Py_NewRef(callback);
+    FIELD(self, args) = Py_NewRef(args);
+    FIELD(self, cancelled) = Py_NewRef(Py_False);
+    FIELD(self, repr) = Py_NewRef(Py_None);
+    return 0;
+}
+
+PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    pa_state *st = loop->st;
+    PyObject *self = take_free(&loop->free_handles, st->Handle);
+    if (self != NULL && fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context)
+{
+    pa_state *st = loop->st;
+    PyObject *self = take_free(&loop->free_timers, st->TimerHandle);
+    if (self == NULL)
+        return NULL;
+    pa_timer *timer = pa_timer_of(st, self);
+    timer->entry.index = PA_HEAP_OUT;
+    timer->entry.when = when;
+    timer->loop = NULL;
+    FIELD(self, when) = Py_NewRef(when_object);
+    FIELD(self, scheduled) = Py_NewRef(Py_False);
+    if (fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    pa_state *st = pa_state_of_type(type);
+    if (st == NULL)
+        return NULL;
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL && is_timer(st, self))
+        pa_timer_of(st, self)->entry.index = PA_HEAP_OUT;
+    return self;
+}
+
+/* What asyncio's __init__ assigns, in place of what was there before. */
+static int init_fields(pa_state *st, PyObject *self, PyObject *callback, PyObject *args, PyObject *loop, PyObject *context)
+{
+    context = context != NULL && context != Py_None ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (context == NULL)
+        return -1;
+    set_field(&FIELD(self, context), context);
+    set_field(&FIELD(self, loop), Py_NewRef(loop));
+    set_field(&FIELD(self, callback), Py_NewRef(callback));
+    set_field(&FIELD(self, args), Py_NewRef(args));
+    set_field(&FIELD(self, cancelled), Py_NewRef(Py_False));
+    set_field(&FIELD(self, repr), Py_NewRef(Py_None));
+    int debug = ask_debug(st, loop);
+    if (debug < 0)
+        return -1;
+    PyObject *traceback = debug ? PyObject_CallNoArgs(st->extract_stack) : Py_NewRef(Py_None);
+    if (traceback == NULL)
+        return -1;
+    set_field(&FIELD(self, source_traceback), traceback);
+    return 0;
+}
+
+static const pa_signature handle_signature = {
+    "Handle.__init__", (const char *const[]){"callback", "args", "loop", "context", NULL}, 4, 3};
+
+static int handle_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *in[4];
+    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    if (st == NULL || pa_args_parse_tuple(&handle_signature, args, kwargs, in) < 0)
+        return -1;
+    return init_fields(st, self, in[0], in[1], in[2], in[3]);
+}
+
+static const pa_signature timer_signature = {
+    "TimerHandle.__init__", (const char *const[]){"when", "callback", "args", "loop", "context", NULL}, 5, 4};
+
+static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *in[5];
+    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    if (st == NULL || pa_args_parse_tuple(&timer_signature, args, kwargs, in) < 0 ||
+        init_fields(st, self, in[1], in[2], in[3], in[4]) < 0)
+        return -1;
+    pa_loop_unschedule(self);
+    set_field(&FIELD(self, when), Py_NewRef(in[0]));
+    set_field(&FIELD(self, scheduled), Py_NewRef(Py_False));
+    return 0;
+}
+
+/* ---- Methods ---- */
+
+static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    if (st == NULL)
+        return NULL;
+    PyObject *value = FIELD(self, cancelled);
+    if (value == NULL)
+        return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_cancelled'", Py_TYPE(self)->tp_name);
+    return Py_NewRef(value);
+}
+
+/* asyncio tells the loop of a cancelled timer; ours takes it out of the heap at once. */
+static int tell_loop(pa_state *st, PyObject *self)
+{
+    PyObject *loop = Py_XNewRef(FIELD(self, loop));
+    pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
+    int rc = 0;
+    if (native != NULL && !(pa_loop_overrides(native) & PA_OVER_TIMER_CANCELLED)) {
+        pa_loop_unschedule(self);
+    } else if (loop != NULL) {
+        PyObject *result = PyObject_CallMethodOneArg(loop, st->names._timer_handle_cancelled, self);
+        rc = result != NULL ? 0 : -1;
+        Py_XDECREF(result);
+    }
+    Py_XDECREF(loop);
+    return rc;
+}
+
+static int cancel(pa_state *st, PyObject *self)
+{
+    set_field(&FIELD(self, cancelled), Py_NewRef(Py_True));
+    PyObject *loop = FIELD(self, loop);
+    int debug = 0;
+    if (loop != NULL) {
+        Py_INCREF(loop);
+        debug = ask_debug(st, loop);
+        Py_DECREF(loop);
+    }
+    if (debug < 0)
+        return -1;
+    if (debug) { /* keep what is to be said of it, for "Executing <Handle...> took 2.5 seconds" */
+        PyObject *repr = PyObject_Repr(self);
+        if (repr == NULL)
+            return -1;
+        set_field(&FIELD(self, repr), repr);
+    }
+    set_field(&FIELD(self, callback), Py_NewRef(Py_None));
+    set_field(&FIELD(self, args), Py_NewRef(Py_None));
+    return 0;
+}
+
+static PyObject *handle_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_state *st = pa_state_of_class(cls);
+    if (nargs != 0 || kwnames != NULL)
+        return PyErr_Format(PyExc_TypeError, "Handle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    if (!is_cancelled(st, self) && cancel(st, self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *timer_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_state *st = pa_state_of_class(cls);
+    if (nargs != 0 || kwnames != NULL)
+        return PyErr_Format(PyExc_TypeError, "TimerHandle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    if (!is_cancelled(st, self) && (tell_loop(st, self) < 0 || cancel(st, self) < 0))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    if (st == NULL)
+        return NULL;
+    PyObject *loop = Py_XNewRef(FIELD(self, loop));
+    pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
+    int rc = native != NULL ? pa_current_flush(native) : 0;
+    if (rc == 0)
+        rc = run_native(st, loop, self);
+    Py_XDECREF(loop);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    if (st == NULL)
+        return NULL;
+    PyObject *when = FIELD(self, when);
+    if (when == NULL)
+        return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
+    return Py_NewRef(when);
+}
+
+/* ---- GC ---- */
+
+static int handle_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
+    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
+        if (!is_weak_list(self, field))
+            Py_VISIT(*field);
+    return 0;
+}
+
+static int handle_clear(PyObject *self)
+{
+    PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
+    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
+        if (!is_weak_list(self, field))
+            Py_CLEAR(*field);
+    return 0;
+}
+
+/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not belong there. */
+static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
+{
+    if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
+        return false;
+    pa_free_list *list = native == st->TimerHandle ? &loop->free_timers : &loop->free_handles;
+    if (list->len >= PA_FREE_HANDLES_MAX)
+        return false;
+    *(PyObject **)((char *)self + sizeof(PyObject)) = list->first;
+    list->first = self;
+    list->len++;
+    return true;
+}
+
+static void handle_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self), *native = native_base(type, handle_dealloc);
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, handle_dealloc)
+    PyObject_ClearWeakRefs(self);
+    /* At the interpreter's end the type may have lost its module already. */
+    PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
+    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    PyObject *loop = NULL;
+    if (st != NULL && st->EventLoop != NULL && st->TimerHandle != NULL) {
+        loop = FIELD(self, loop);
+        FIELD(self, loop) = NULL;
+    }
+    handle_clear(self);
+    pa_loop *owner = loop != NULL ? pa_loop_from(st, loop) : NULL;
+    if (owner == NULL || !keep_free(self, native, st, owner)) {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+    Py_XDECREF(loop); /* last, for it may be the loop's end, and with it the free list's */
+    Py_TRASHCAN_END
+}
+
+void pa_handle_free_list_clear(pa_free_list *list)
+{
+    while (list->first != NULL) {
+        PyObject *self = list->first;
+        PyObject **next = (PyObject **)((char *)self + sizeof(PyObject));
+        list->first = *next;
+        *next = NULL;
+        list->len--;
+        PyTypeObject *type = Py_TYPE(self);
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+}
+
+/* ---- Tables ---- */
+
+static PyMethodDef handle_methods[] = {
+    {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
+    {"cancelled", handle_cancelled, METH_NOARGS, PyDoc_STR("cancelled($self, /)\n--\n\nWhether cancel() was called.")},
+    {"_run", handle_run, METH_NOARGS,
+     PyDoc_STR("_run($self, /)\n--\n\nCalls the callback in its context; what it raises goes to the loop's exception handler.")},
+    {NULL},
+};
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, "Handle(callback, args, loop, context=None)\n--\n\nObject returned by callback registration methods."},
+    {Py_tp_new, handle_new},
+    {Py_tp_init, handle_init},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_methods, handle_methods},
+    {0, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
+    {"when", timer_when, METH_NOARGS,
+     PyDoc_STR("when($self, /)\n--\n\nWhen the callback is due: seconds on the clock that loop.time() reads.")},
+    {NULL},
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc,
+     "TimerHandle(when, callback, args, loop, context=None)\n--\n\nObject returned by timed callback registration methods."},
+    {Py_tp_new, handle_new},
+    {Py_tp_init, timer_init},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_methods, timer_methods},
+    {0, NULL},
+};
+
+/* ---- Setup ---- */
+
+static int slot_offset(PyTypeObject *type, const char *name, Py_ssize_t *out)
+{
+    PyObject *descr = PyObject_GetAttrString((PyObject *)type, name);
+    if (descr == NULL)
+        return -1;
+    if (!PyObject_TypeCheck(descr, &PyMemberDescr_Type)) {
+        PyErr_Format(PyExc_ImportError, "%s.%s is no slot but %R", type->tp_name, name, descr);
+        Py_DECREF(descr);
+        return -1;
+    }
+    *out = ((PyMemberDescrObject *)descr)->d_member->offset;
+    Py_DECREF(descr);
+    return 0;
+}
+
+static int find_slots(pa_state *st)
+{
+    const struct {
+        PyTypeObject *type;
+        const char *name;
+        Py_ssize_t *out;
+    } slots[] = {
+        {st->aio_Handle, "_callback", &st->handle.callback},
+        {st->aio_Handle, "_args", &st->handle.args},
+        {st->aio_Handle, "_cancelled", &st->handle.cancelled},
+        {st->aio_Handle, "_loop", &st->handle.loop},
+        {st->aio_Handle, "_source_traceback", &st->handle.source_traceback},
+        {st->aio_Handle, "_repr", &st->handle.repr},
+        {st->aio_Handle, "_context", &st->handle.context},
+        {st->aio_TimerHandle, "_when", &st->handle.when},
+        {st->aio_TimerHandle, "_scheduled", &st->handle.scheduled},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(slots); i++)
+        if (slot_offset(slots[i].type, slots[i].name, slots[i].out) < 0)
+            return -1;
+    st->handle.timer = st->aio_TimerHandle->tp_basicsize;
+    return 0;
+}
+
+static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec, PyObject *bases /* steals */)
+{
+    PyObject *type = bases != NULL ? PyType_FromModuleAndSpec(module, spec, bases) : NULL;
+    Py_XDECREF(bases);
+    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0)
+        Py_CLEAR(type);
+    return (PyTypeObject *)type;
+}
+
+int pa_handle_setup(PyObject *module, pa_state *st)
+{
+    if (find_slots(st) < 0)
+        return -1;
+    const unsigned flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC;
+    PyType_Spec handle_spec = {
+        .name = "pyasync._core.Handle",
+        .basicsize = (int)st->aio_Handle->tp_basicsize,
+        .flags = flags | (unsigned)(st->aio_Handle->tp_flags & PA_TPFLAGS_PREHEADER),
+        .slots = handle_slots,
+    };
+    st->Handle = make_type(module, &handle_spec, PyTuple_Pack(1, st->aio_Handle));
+    if (st->Handle == NULL)
+        return -1;
+    PyType_Spec timer_spec = {
+        .name = "pyasync._core.TimerHandle",
+        .basicsize = (int)(st->aio_TimerHandle->tp_basicsize + (Py_ssize_t)sizeof(pa_timer)),
+        .flags = flags | (unsigned)(st->aio_TimerHandle->tp_flags & PA_TPFLAGS_PREHEADER),
+        .slots = timer_slots,
+    };
+    st->TimerHandle = make_type(module, &timer_spec, PyTuple_Pack(2, st->Handle, st->aio_TimerHandle));
+    return st->TimerHandle != NULL ? 0 : -1;
+}

@@ -1,0 +1,757 @@
+/* Descriptors: the table of who waits for which, the poller behind it, and the methods around both.
+ *
+ * Invariants:
+ *  - fds[fd].wanted is what the poller was told last; it is 0 exactly when the descriptor is not registered.
+ *  - A slot holds a watch or Handles, never both. Its Handles are owned; a watch's owner is owned while watch->events is not 0, unless
+ *    the owner is the loop itself.
+ *  - The table may move whenever user code runs: no pointer into it survives a call that can drop a reference.
+ *  - Closing only closes descriptors. The set in the kernel may be shared with the process that forked us, and stays whole.
+ */
+#include "core/loop_impl.h"
+#include "rt/args.h"
+#include "rt/error.h"
+
+#include <errno.h>
+#include <math.h>
+
+#define READ_BUFFER_SIZE (256 * 1024)
+
+/* ---- The table ---- */
+
+static pa_fd_slot *find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
+
+/* The slot of fd, making the table longer if need be. NULL with MemoryError. */
+static pa_fd_slot *need_slot(pa_loop *loop, int fd)
+{
+    if (fd >= loop->fds_len) {
+        int len = loop->fds_len > 0 ? loop->fds_len : 64;
+        while (len <= fd)
+            len = len > INT_MAX / 2 ? INT_MAX : len * 2;
+        pa_fd_slot *fds = PyMem_Realloc(loop->fds, (size_t)len * sizeof(*fds));
+        if (fds == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        memset(fds + loop->fds_len, 0, (size_t)(len - loop->fds_len) * sizeof(*fds));
+        loop->fds = fds;
+        loop->fds_len = len;
+    }
+    return &loop->fds[fd];
+}
+
+/* The wakeup and the signal pair: they do not count as something that is watched. */
+static bool is_internal(const pa_loop *loop, int fd)
+{
+    return fd == loop->wakeup.read_fd || (loop->fds[fd].watch != NULL && loop->fds[fd].watch->owner == (PyObject *)loop);
+}
+
+static PyObject *or_none(PyObject *obj) { return Py_NewRef(obj != NULL ? obj : Py_None); }
+
+/* Tells a selector object of the user's. 0 or -1. */
+static int tell_selector(pa_loop *loop, int fd, unsigned was, unsigned want)
+{
+    PyObject *result;
+    if (want == 0)
+        result = PyObject_CallMethod(loop->selector, "unregister", "i", fd);
+    else
+        result = PyObject_CallMethod(loop->selector, was == 0 ? "register" : "modify", "iI(NN)", fd, want,
+                                     or_none(loop->fds[fd].reader), or_none(loop->fds[fd].writer));
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Makes the poller want this of fd. 0, or -1 with an exception and nothing changed. */
+static int want(pa_loop *loop, int fd, unsigned events)
+{
+    pa_fd_slot *slot = &loop->fds[fd];
+    unsigned was = slot->wanted;
+    if (was == events)
+        return 0;
+    if (loop->selector != NULL) {
+        if (tell_selector(loop, fd, was, events) < 0)
+            return -1;
+        slot = &loop->fds[fd];
+    } else if (!loop->inherited) {
+        int rc = loop->poller_ops->set(loop->poller, fd, was, events);
+        if (rc < 0) {
+            pa_error_from_rc(rc);
+            return -1;
+        }
+    }
+    slot->wanted = events;
+    if (!is_internal(loop, fd))
+        loop->watched += (events != 0) - (was != 0);
+    return 0;
+}
+
+static int require_open(pa_loop *loop)
+{
+    if (pa_loop_check_closed(loop) < 0)
+        return -1;
+    if (loop->poller == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop was not initialised");
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- Watches ---- */
+
+static void release_owner(pa_loop *loop, pa_watch *watch)
+{
+    watch->events = 0;
+    if (watch->owner != (PyObject *)loop)
+        Py_DECREF(watch->owner);
+}
+
+/* Removes both Handles and cancels them: another user of the descriptor has come. 0 or -1. */
+static int displace_handles(pa_loop *loop, int fd)
+{
+    PyObject *gone[2] = {loop->fds[fd].reader, loop->fds[fd].writer};
+    int rc = 0;
+    loop->fds[fd].reader = loop->fds[fd].writer = NULL;
+    for (int i = 0; i < 2; i++) {
+        PyObject *result = gone[i] != NULL && rc == 0 ? PyObject_CallMethodNoArgs(gone[i], loop->st->names.cancel) : NULL;
+        if (gone[i] != NULL && rc == 0 && result == NULL)
+            rc = -1;
+        Py_XDECREF(result);
+        Py_XDECREF(gone[i]);
+    }
+    return rc;
+}
+
+int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
+{
+    watch->fd = -1;
+    watch->events = 0;
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        return -1;
+    }
+    if (require_open(loop) < 0 || need_slot(loop, fd) == NULL || pa_loop_check_fd_free(loop, fd) < 0)
+        return -1;
+    pa_fd_slot *slot = &loop->fds[fd];
+    if (slot->watch != NULL)
+        pa_watch_detach(loop, slot->watch);
+    if ((loop->fds[fd].reader != NULL || loop->fds[fd].writer != NULL) && displace_handles(loop, fd) < 0)
+        return -1;
+    loop->fds[fd].watch = watch;
+    if (want(loop, fd, events) < 0) {
+        loop->fds[fd].watch = NULL;
+        return -1;
+    }
+    watch->fd = fd;
+    watch->events = events;
+    if (events != 0 && watch->owner != (PyObject *)loop)
+        Py_INCREF(watch->owner);
+    return 0;
+}
+
+int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events)
+{
+    if (watch->events == events)
+        return 0;
+    if (watch->fd < 0 || loop->closed)
+        return events == 0 ? 0 : require_open(loop);
+    if (want(loop, watch->fd, events) < 0)
+        return -1;
+    unsigned was = watch->events;
+    watch->events = events;
+    if (was == 0 && watch->owner != (PyObject *)loop)
+        Py_INCREF(watch->owner);
+    if (events == 0)
+        release_owner(loop, watch);
+    return 0;
+}
+
+void pa_watch_detach(pa_loop *loop, pa_watch *watch)
+{
+    if (watch->fd < 0)
+        return;
+    int fd = watch->fd;
+    PyObject *raised = pa_err_take();
+    if (!loop->closed && fd < loop->fds_len && loop->fds[fd].watch == watch) {
+        if (want(loop, fd, 0) < 0) {
+            PyErr_WriteUnraisable(watch->owner);
+            loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
+            loop->fds[fd].wanted = 0;
+        }
+        loop->fds[fd].watch = NULL;
+    }
+    watch->fd = -1;
+    if (watch->events != 0)
+        release_owner(loop, watch);
+    pa_err_restore(raised);
+}
+
+int pa_loop_run_watch(pa_loop *loop, pa_ready *entry)
+{
+    pa_watch *watch = entry->b;
+    unsigned events = entry->events & watch->events;
+    if (watch->fd < 0 || events == 0)
+        return 0;
+    PyObject *context = watch->context;
+    if (context == NULL)
+        return watch->on_ready(loop, entry->a, events);
+    Py_INCREF(context);
+    int rc = PyContext_Enter(context);
+    if (rc == 0) {
+        rc = watch->on_ready(loop, entry->a, events);
+        if (PyContext_Exit(context) < 0)
+            rc = -1;
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+/* ---- What stands for a watch's entry where the user can see it: a callable made of (loop, owner, address of the watch, events) ---- */
+
+static PyObject *call_watch(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_loop *loop = (pa_loop *)PyTuple_GET_ITEM(self, 0);
+    pa_ready entry = {.kind = PA_READY_IO, .a = PyTuple_GET_ITEM(self, 1), .b = PyLong_AsVoidPtr(PyTuple_GET_ITEM(self, 2)),
+                      .events = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(self, 3))};
+    if (pa_loop_run_watch(loop, &entry) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef call_watch_def = {"_ready", call_watch, METH_NOARGS, NULL};
+
+PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry)
+{
+    PyObject *self = Py_BuildValue("(OONI)", (PyObject *)loop, entry->a, PyLong_FromVoidPtr(entry->b), (unsigned)entry->events);
+    PyObject *callable = self != NULL ? PyCFunction_New(&call_watch_def, self) : NULL;
+    Py_XDECREF(self);
+    return callable;
+}
+
+/* ---- Who has a descriptor ---- */
+
+/* Whether `owner` is a transport that is not closing: 0, 1 or -1. */
+static int is_live_transport(pa_state *st, PyObject *owner)
+{
+    PyObject *method;
+    int rc = pa_getattr_optional(owner, st->names.is_closing, &method);
+    if (rc <= 0)
+        return rc;
+    PyObject *closing = PyObject_CallNoArgs(method);
+    Py_DECREF(method);
+    rc = closing != NULL ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    return rc < 0 ? -1 : !rc;
+}
+
+static int raise_used(PyObject *fd, PyObject *transport)
+{
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, transport);
+    return -1;
+}
+
+/* asyncio's own transports register themselves in loop._transports. */
+static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
+{
+    PyObject *transports = NULL, *key = NULL, *transport = NULL;
+    int rc = loop->dict != NULL ? pa_dict_get(loop->dict, loop->st->names._transports, &transports) : 0;
+    if (rc <= 0)
+        return rc;
+    rc = -1;
+    if ((key = PyLong_FromLong(fd)) == NULL ||
+        (transport = PyObject_CallMethodOneArg(transports, loop->st->names.get, key)) == NULL)
+        goto done;
+    rc = transport == Py_None ? 0 : is_live_transport(loop->st, transport);
+    if (rc > 0)
+        rc = raise_used(shown, transport);
+done:
+    Py_XDECREF(transport);
+    Py_XDECREF(key);
+    Py_XDECREF(transports);
+    return rc;
+}
+
+/* `shown`: the descriptor as the user gave it. 0, or -1 with RuntimeError. */
+static int check_free(pa_loop *loop, int fd, PyObject *shown)
+{
+    pa_fd_slot *slot = find_slot(loop, fd);
+    if (slot != NULL && slot->watch != NULL && slot->watch->owner != (PyObject *)loop) {
+        PyObject *owner = Py_NewRef(slot->watch->owner);
+        int live = is_live_transport(loop->st, owner);
+        if (live > 0)
+            live = raise_used(shown, owner);
+        Py_DECREF(owner);
+        if (live < 0)
+            return -1;
+    }
+    return check_python_transports(loop, fd, shown);
+}
+
+int pa_loop_check_fd_free(pa_loop *loop, int fd)
+{
+    PyObject *shown = PyLong_FromLong(fd);
+    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
+    Py_XDECREF(shown);
+    return rc;
+}
+
+/* int(obj.fileno()), or obj if it is an int. -1 with ValueError("Invalid file object: ..."), or with what int() says of its size. */
+static long file_number(pa_state *st, PyObject *obj)
+{
+    if (PyLong_Check(obj))
+        return PyLong_AsLong(obj);
+    PyObject *number = PyObject_CallMethodNoArgs(obj, st->names.fileno);
+    PyObject *integer = number != NULL ? PyNumber_Long(number) : NULL;
+    Py_XDECREF(number);
+    if (integer != NULL) {
+        long fd = PyLong_AsLong(integer);
+        Py_DECREF(integer);
+        return fd;
+    }
+    if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
+        PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", obj);
+    }
+    return -1;
+}
+
+/* As selectors look at what they are to watch. -1 with an exception. */
+static int descriptor_of(pa_state *st, PyObject *obj)
+{
+    long fd = file_number(st, obj);
+    if (fd == -1 && PyErr_Occurred())
+        return -1;
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+        return -1;
+    }
+    if (fd > INT_MAX / 2) {
+        PyErr_SetString(PyExc_OverflowError, "signed integer is greater than maximum");
+        return -1;
+    }
+    return (int)fd;
+}
+
+static int ensure_free(pa_loop *loop, PyObject *obj)
+{
+    long fd = file_number(loop->st, obj);
+    if (fd == -1 && PyErr_Occurred())
+        return -1;
+    return check_free(loop, fd < INT_MIN || fd > INT_MAX ? -1 : (int)fd, obj);
+}
+
+/* ---- Handles ---- */
+
+/* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. 0 or -1 with nothing changed. */
+static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyObject **old)
+{
+    pa_fd_slot *slot = need_slot(loop, fd);
+    if (slot == NULL)
+        return -1;
+    PyObject **place = event == PA_POLL_IN ? &slot->reader : &slot->writer;
+    unsigned events = handle != NULL ? slot->wanted | event : slot->wanted & ~event;
+    *old = *place;
+    *place = Py_XNewRef(handle);
+    if (want(loop, fd, events) < 0) {
+        slot = &loop->fds[fd];
+        place = event == PA_POLL_IN ? &slot->reader : &slot->writer;
+        Py_XDECREF(*place);
+        *place = *old;
+        *old = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+static int cancel_handle(pa_state *st, PyObject *handle /* steals */)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(handle, st->names.cancel);
+    Py_DECREF(handle);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* What _add_reader(fd, callback, *args, context=None) does. New: the Handle. */
+static PyObject *add_handle(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, const char *fname,
+                            unsigned event)
+{
+    pa_state *st = loop->st;
+    PyObject *context = NULL, *args = NULL, *handle = NULL, *old = NULL;
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") != 0)
+            return PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", fname, PyTuple_GET_ITEM(kwnames, i));
+        context = in[nargs + i] != Py_None ? in[nargs + i] : NULL;
+    }
+    if (nargs < 2)
+        return PyErr_Format(PyExc_TypeError, "%s() missing %s", fname,
+                            nargs == 0 ? "2 required positional arguments: 'fd' and 'callback'"
+                                       : "1 required positional argument: 'callback'");
+    if (require_open(loop) < 0 || (args = PyTuple_New(nargs - 2)) == NULL)
+        return NULL;
+    for (Py_ssize_t i = 2; i < nargs; i++)
+        PyTuple_SET_ITEM(args, i - 2, Py_NewRef(in[i]));
+    int fd = descriptor_of(st, in[0]);
+    if (fd < 0 || (handle = pa_handle_new(loop, in[1], args, context)) == NULL)
+        goto done;
+    pa_fd_slot *slot = find_slot(loop, fd);
+    if (slot != NULL && slot->watch != NULL) /* of a transport that is closing */
+        pa_watch_detach(loop, slot->watch);
+    if (exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
+        Py_CLEAR(handle);
+done:
+    Py_DECREF(args);
+    return handle;
+}
+
+/* True, False, or NULL with an exception. */
+static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
+{
+    if (loop->closed)
+        Py_RETURN_FALSE;
+    int fd = descriptor_of(loop->st, obj);
+    if (fd < 0)
+        return NULL;
+    pa_fd_slot *slot = find_slot(loop, fd);
+    PyObject *old = NULL;
+    if (slot == NULL || slot->watch != NULL || (event == PA_POLL_IN ? slot->reader : slot->writer) == NULL)
+        Py_RETURN_FALSE;
+    if (exchange(loop, fd, event, NULL, &old) < 0 || cancel_handle(loop->st, old) < 0)
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *fd_add_reader_inner(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_handle((pa_loop *)self, in, nargs, kwnames, "_add_reader", PA_POLL_IN);
+}
+
+static PyObject *fd_add_writer_inner(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_handle((pa_loop *)self, in, nargs, kwnames, "_add_writer", PA_POLL_OUT);
+}
+
+static PyObject *add_public(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs, const char *fname, unsigned event)
+{
+    if (nargs >= 2 && ensure_free(loop, in[0]) < 0)
+        return NULL;
+    PyObject *handle = add_handle(loop, in, nargs, NULL, fname, event);
+    if (handle == NULL)
+        return NULL;
+    Py_DECREF(handle);
+    Py_RETURN_NONE;
+}
+
+static PyObject *fd_add_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs)
+{
+    return add_public((pa_loop *)self, in, nargs, "add_reader", PA_POLL_IN);
+}
+
+static PyObject *fd_add_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs)
+{
+    return add_public((pa_loop *)self, in, nargs, "add_writer", PA_POLL_OUT);
+}
+
+static PyObject *fd_remove_reader_inner(PyObject *self, PyObject *fd) { return remove_handle((pa_loop *)self, fd, PA_POLL_IN); }
+static PyObject *fd_remove_writer_inner(PyObject *self, PyObject *fd) { return remove_handle((pa_loop *)self, fd, PA_POLL_OUT); }
+
+static PyObject *fd_remove_reader(PyObject *self, PyObject *fd)
+{
+    return ensure_free((pa_loop *)self, fd) < 0 ? NULL : remove_handle((pa_loop *)self, fd, PA_POLL_IN);
+}
+
+static PyObject *fd_remove_writer(PyObject *self, PyObject *fd)
+{
+    return ensure_free((pa_loop *)self, fd) < 0 ? NULL : remove_handle((pa_loop *)self, fd, PA_POLL_OUT);
+}
+
+static PyObject *fd_ensure_no_transport(PyObject *self, PyObject *fd)
+{
+    if (ensure_free((pa_loop *)self, fd) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- What became ready ---- */
+
+/* A Handle whose descriptor is ready: queued; taken off the table if it was cancelled. 0 or -1. */
+static int queue_handle(pa_loop *loop, int fd, unsigned event)
+{
+    pa_fd_slot *slot = find_slot(loop, fd);
+    PyObject *handle = slot == NULL ? NULL : event == PA_POLL_IN ? slot->reader : slot->writer;
+    if (handle == NULL)
+        return 0;
+    Py_INCREF(handle);
+    int cancelled = pa_handle_cancelled(loop->st, handle), rc = cancelled < 0 ? -1 : 0;
+    if (cancelled == 0 && loop->over.bits & PA_OVER_ADD_CALLBACK) {
+        PyObject *result = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->names._add_callback, handle);
+        rc = result != NULL ? 0 : -1;
+        Py_XDECREF(result);
+    } else if (cancelled == 0) {
+        return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = handle});
+    } else if (cancelled > 0) {
+        PyObject *old = NULL;
+        rc = exchange(loop, fd, event, NULL, &old);
+        Py_XDECREF(old);
+    }
+    Py_DECREF(handle);
+    return rc;
+}
+
+static int queue_event(pa_loop *loop, int fd, unsigned events)
+{
+    if (fd == loop->wakeup.read_fd) {
+        int rc = pa_wakeup_drain(&loop->wakeup);
+        if (rc < 0)
+            pa_error_from_rc(rc);
+        return rc < 0 ? -1 : 0;
+    }
+    pa_fd_slot *slot = find_slot(loop, fd);
+    if (slot == NULL)
+        return 0;
+    if (slot->watch != NULL) {
+        if ((slot->watch->events & events) == 0)
+            return 0;
+        return pa_loop_push(loop, (pa_ready){.kind = PA_READY_IO, .events = events, .a = Py_NewRef(slot->watch->owner),
+                                             .b = slot->watch});
+    }
+    if (events & PA_POLL_IN && queue_handle(loop, fd, PA_POLL_IN) < 0)
+        return -1;
+    return events & PA_POLL_OUT ? queue_handle(loop, fd, PA_POLL_OUT) : 0;
+}
+
+int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (queue_event(loop, events[i].fd, events[i].events) < 0)
+            return -1;
+    return 0;
+}
+
+/* One pair (key, mask) as selectors give it. */
+static int process_pair(pa_loop *loop, PyObject *pair)
+{
+    PyObject *key, *fd;
+    unsigned mask;
+    if (!PyArg_ParseTuple(pair, "OI", &key, &mask) || (fd = PyObject_GetAttrString(key, "fd")) == NULL)
+        return -1;
+    long number = PyLong_AsLong(fd);
+    Py_DECREF(fd);
+    if (number == -1 && PyErr_Occurred())
+        return -1;
+    return number < 0 || number > INT_MAX ? 0 : queue_event(loop, (int)number, mask);
+}
+
+static PyObject *fd_process_events(PyObject *self, PyObject *pairs)
+{
+    PyObject *list = PySequence_Tuple(pairs);
+    int rc = list != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(list); i++)
+        rc = process_pair((pa_loop *)self, PyTuple_GET_ITEM(list, i));
+    Py_XDECREF(list);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- A selector of the user's, or ours seen as one ---- */
+
+
+int pa_loop_select(pa_loop *loop, int64_t timeout)
+{
+    PyObject *self = (PyObject *)loop, *events = NULL, *result = NULL;
+    PyObject *selector = PyObject_GetAttr(self, loop->st->names._selector);
+    PyObject *seconds = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)timeout / 1e9);
+    if (selector != NULL && seconds != NULL)
+        events = PyObject_CallMethodOneArg(selector, loop->st->names.select, seconds);
+    if (events != NULL)
+        result = PyObject_CallMethodOneArg(self, loop->st->names._process_events, events);
+    Py_XDECREF(seconds);
+    Py_XDECREF(selector);
+    Py_XDECREF(events);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* _poll_events(timeout or None) -> [(fd, mask), ...]: what a selector view's select() is made of. */
+static PyObject *fd_poll_events(PyObject *self, PyObject *timeout)
+{
+    pa_loop *loop = (pa_loop *)self;
+    double seconds = timeout != Py_None ? PyFloat_AsDouble(timeout) : -1.0;
+    if (timeout != Py_None && seconds == -1.0 && PyErr_Occurred())
+        return NULL;
+    int64_t ns = timeout == Py_None ? -1 : seconds <= 0.0 ? 0 : seconds > 86400.0 ? PA_SYS_TIMEOUT_MAX : (int64_t)ceil(seconds * 1e9);
+    pa_poll_event events[512];
+    int count = pa_loop_poll(loop, ns, events, (int)Py_ARRAY_LENGTH(events));
+    PyObject *list = count >= 0 ? PyList_New(0) : NULL;
+    for (int i = 0; list != NULL && i < count; i++) {
+        if (events[i].fd == loop->wakeup.read_fd) {
+            if (queue_event(loop, events[i].fd, events[i].events) < 0)
+                Py_CLEAR(list);
+            continue;
+        }
+        PyObject *pair = Py_BuildValue("(iI)", events[i].fd, events[i].events);
+        if (pair == NULL || PyList_Append(list, pair) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
+/* _watched_fds() -> [(fd, mask, reader or None, writer or None), ...] */
+static PyObject *fd_watched(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_loop *loop = (pa_loop *)self;
+    PyObject *list = PyList_New(0);
+    for (int fd = 0; list != NULL && fd < loop->fds_len; fd++) {
+        pa_fd_slot *slot = &loop->fds[fd];
+        if (slot->wanted == 0)
+            continue;
+        PyObject *row = Py_BuildValue("(iINN)", fd, slot->wanted, or_none(slot->reader), or_none(slot->writer));
+        if (row == NULL || PyList_Append(list, row) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* _watch_fd(fd, mask, reader or None, writer or None): register, modify and unregister (mask 0) of a selector view. */
+static PyObject *fd_watch(PyObject *self, PyObject *args)
+{
+    pa_loop *loop = (pa_loop *)self;
+    int fd;
+    unsigned mask;
+    PyObject *reader, *writer;
+    if (!PyArg_ParseTuple(args, "iIOO", &fd, &mask, &reader, &writer))
+        return NULL;
+    if (fd < 0 || mask > (PA_POLL_IN | PA_POLL_OUT))
+        return PyErr_Format(PyExc_ValueError, "Invalid events or file descriptor: %u, %d", mask, fd);
+    if (require_open(loop) < 0 || need_slot(loop, fd) == NULL)
+        return NULL;
+    if (loop->fds[fd].watch != NULL)
+        return PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, loop->fds[fd].watch->owner);
+    if (want(loop, fd, mask) < 0)
+        return NULL;
+    pa_fd_slot *slot = &loop->fds[fd];
+    PyObject *old[2] = {slot->reader, slot->writer};
+    slot->reader = mask != 0 && reader != Py_None ? Py_NewRef(reader) : NULL;
+    slot->writer = mask != 0 && writer != Py_None ? Py_NewRef(writer) : NULL;
+    Py_XDECREF(old[0]);
+    Py_XDECREF(old[1]);
+    Py_RETURN_NONE;
+}
+
+/* ---- Opening and closing ---- */
+
+int pa_loop_open_poller(pa_loop *loop, const char *name)
+{
+    const pa_poller_ops *ops = pa_poller_find(name);
+    if (ops == NULL) {
+        PyObject *names = PyUnicode_FromString(pa_poller_backends[0]->name);
+        for (int i = 1; names != NULL && pa_poller_backends[i] != NULL; i++)
+            Py_XSETREF(names, PyUnicode_FromFormat("%U, %s", names, pa_poller_backends[i]->name));
+        if (names != NULL)
+            PyErr_Format(PyExc_ValueError, "there is no poller named '%s' here, only: %U (PYASYNC_POLLER chooses)", name, names);
+        Py_XDECREF(names);
+        return -1;
+    }
+    int rc = ops->open(&loop->poller);
+    if (rc < 0) {
+        pa_error_from_rc(rc);
+        return -1;
+    }
+    loop->poller_ops = ops;
+    if ((rc = pa_wakeup_open(&loop->wakeup)) < 0) {
+        pa_error_from_rc(rc);
+    } else if (need_slot(loop, loop->wakeup.read_fd) != NULL && want(loop, loop->wakeup.read_fd, PA_POLL_IN) == 0) {
+        loop->internal_fds++;
+        return 0;
+    }
+    pa_wakeup_close(&loop->wakeup);
+    ops->close(loop->poller);
+    loop->poller = NULL;
+    return -1;
+}
+
+static void empty_slot(pa_loop *loop, int fd)
+{
+    pa_fd_slot slot = loop->fds[fd];
+    loop->fds[fd] = (pa_fd_slot){0};
+    Py_XDECREF(slot.reader);
+    Py_XDECREF(slot.writer);
+    if (slot.watch != NULL) {
+        slot.watch->fd = -1;
+        if (slot.watch->events != 0)
+            release_owner(loop, slot.watch);
+    }
+}
+
+void pa_loop_close_poller(pa_loop *loop)
+{
+    if (loop->poller != NULL) {
+        pa_poller *poller = loop->poller;
+        pa_mutex_lock(&loop->inbox_lock);
+        loop->poller = NULL;
+        loop->sleeping = false;
+        pa_wakeup_close(&loop->wakeup);
+        pa_mutex_unlock(&loop->inbox_lock);
+        loop->poller_ops->close(poller);
+        loop->internal_fds--;
+    }
+    for (int fd = 0; fd < loop->fds_len; fd++)
+        empty_slot(loop, fd);
+    PyMem_Free(loop->fds);
+    loop->fds = NULL;
+    loop->fds_len = loop->watched = 0;
+    PyMem_Free(loop->read_buffer);
+    loop->read_buffer = NULL;
+}
+
+int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < loop->fds_len; fd++) {
+        pa_fd_slot *slot = &loop->fds[fd];
+        Py_VISIT(slot->reader);
+        Py_VISIT(slot->writer);
+        if (slot->watch != NULL && slot->watch->events != 0 && slot->watch->owner != (PyObject *)loop)
+            Py_VISIT(slot->watch->owner);
+    }
+    return 0;
+}
+
+char *pa_loop_read_buffer(pa_loop *loop, size_t *size)
+{
+    if (loop->read_buffer == NULL && (loop->read_buffer = PyMem_Malloc(READ_BUFFER_SIZE)) == NULL)
+        PyErr_NoMemory();
+    *size = READ_BUFFER_SIZE;
+    return loop->read_buffer;
+}
+
+/* ---- Tables ---- */
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+
+PyMethodDef pa_loop_fd_methods[] = {
+    {"add_reader", FAST(fd_add_reader), METH_FASTCALL,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd (a descriptor or an object with fileno()) can be read. Replaces an earlier reader.\n\n"
+               "ValueError for what has no descriptor, RuntimeError if a transport has it, OSError from the system.")},
+    {"remove_reader", fd_remove_reader, METH_O,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\nUndo add_reader(). Returns whether there was one.")},
+    {"add_writer", FAST(fd_add_writer), METH_FASTCALL,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd can be written. Replaces an earlier writer.")},
+    {"remove_writer", fd_remove_writer, METH_O,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\nUndo add_writer(). Returns whether there was one.")},
+    {"_add_reader", FAST(fd_add_reader_inner), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("_add_reader($self, fd, callback, *args, context=None)\n--\n\n")},
+    {"_remove_reader", fd_remove_reader_inner, METH_O, PyDoc_STR("_remove_reader($self, fd)\n--\n\n")},
+    {"_add_writer", FAST(fd_add_writer_inner), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("_add_writer($self, fd, callback, *args, context=None)\n--\n\n")},
+    {"_remove_writer", fd_remove_writer_inner, METH_O, PyDoc_STR("_remove_writer($self, fd)\n--\n\n")},
+    {"_ensure_fd_no_transport", fd_ensure_no_transport, METH_O, PyDoc_STR("_ensure_fd_no_transport($self, fd)\n--\n\n")},
+    {"_process_events", fd_process_events, METH_O,
+     PyDoc_STR("_process_events($self, event_list)\n--\n\nQueue the callbacks of a selector's (key, mask) pairs.")},
+    {"_poll_events", fd_poll_events, METH_O, PyDoc_STR("_poll_events($self, timeout)\n--\n\nWait; the (fd, mask) pairs that are ready.")},
+    {"_watched_fds", fd_watched, METH_NOARGS, PyDoc_STR("_watched_fds($self, /)\n--\n\n(fd, mask, reader, writer) of all.")},
+    {"_watch_fd", fd_watch, METH_VARARGS, PyDoc_STR("_watch_fd($self, fd, mask, reader, writer)\n--\n\nSet one; mask 0 removes it.")},
+    {NULL},
+};

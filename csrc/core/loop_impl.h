@@ -1,0 +1,195 @@
+/* The loop from inside: what the loop_*.c files, handle.c, signals.c and current.c share. Nobody else includes this.
+ *
+ * Everything in pa_loop belongs to the thread that runs the loop, except the inbox, its lock and `sleeping`.
+ */
+#ifndef PA_CORE_LOOP_IMPL_H
+#define PA_CORE_LOOP_IMPL_H
+
+#include "core/loop.h"
+#include "core/handle.h"
+
+#include <stdbool.h>
+
+#define PA_FREE_HANDLES_MAX 512
+
+/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
+typedef struct {
+    unsigned wanted;
+    PyObject *reader, *writer; /* owned */
+    pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */
+} pa_fd_slot;
+
+/* Handles that were freed and wait to be used again, chained through their first slot. */
+typedef struct {
+    PyObject *first;
+    int len;
+} pa_free_list;
+
+/* Methods whose override has to be honoured by native callers (D2). */
+enum {
+    PA_OVER_CALL_SOON = 1u << 0,
+    PA_OVER_SCHEDULING = 1u << 1, /* _call_soon or _check_closed: what call_soon consists of */
+    PA_OVER_CALL_AT = 1u << 2,
+    PA_OVER_TIME = 1u << 3,
+    PA_OVER_RUN_ONCE = 1u << 4,
+    PA_OVER_PROCESS_EVENTS = 1u << 5,
+    PA_OVER_ADD_CALLBACK = 1u << 6,
+    PA_OVER_WRITE_TO_SELF = 1u << 7,
+    PA_OVER_TIMER_CANCELLED = 1u << 8,
+    PA_OVER_CREATE_TASK = 1u << 10, /* BaseEventLoop.create_task was replaced, and we are not */
+    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
+};
+
+/* What the override bits were computed from. */
+typedef struct {
+    unsigned bits;
+    unsigned type_tag, handle_tag; /* tp_version_tag of the loop's type and of asyncio.Handle; 0 never matches */
+    PyTypeObject *type;            /* borrowed, compared only */
+    Py_ssize_t dict_used;
+} pa_overrides;
+
+struct pa_loop {
+    PyObject_HEAD
+    pa_state *st;
+    PyObject *dict, *weakrefs;
+
+    pa_ready_ring ready;
+    pa_heap timers; /* owns its TimerHandles */
+    pa_overrides over;
+    bool closed, stopping, debug;
+    bool inherited; /* we are a fork's child: the poller and the wakeup are shared with the parent */
+
+    /* the current task of this loop as core/current.c left it */
+    PyObject *current; /* owned; NULL when the registry shows none or something foreign */
+
+    pa_mutex inbox_lock;
+    pa_ready_ring inbox; /* what other threads scheduled, oldest first; all of it is newer than what lies in `ready` */
+    bool sleeping;       /* the loop may be waiting in the poller: a push to the inbox has to wake it */
+
+    const pa_poller_ops *poller_ops;
+    pa_poller *poller; /* NULL before _open() and after close */
+    pa_wakeup wakeup;
+    pa_fd_slot *fds; /* indexed by descriptor */
+    int fds_len;
+    int watched; /* descriptors with something wanted, but for the loop's own */
+    pa_watch signal_watch; /* the reading end of the signal pair; fd -1 when there is none */
+    int signal_read_fd;    /* the same descriptor, to be closed */
+    int signal_fd;         /* its writing end, which signal.set_wakeup_fd gets */
+    PyObject *signal_handlers; /* the dict _signal_handlers, or NULL */
+    bool signal_run;       /* run_forever set the wakeup descriptor and has to take it back */
+    char *read_buffer;
+
+    PyObject *thread_id; /* what _run_forever_setup stored; NULL for None */
+    unsigned long thread_ident;
+    double clock_resolution, slow_callback_duration;
+    PyObject *task_factory, *current_handle; /* NULL for None */
+    PyObject *selector;                      /* what was assigned to _selector, or the view that was asked for */
+    PyObject *scheduled_list;                /* the list last given out as _scheduled; see loop_views.c */
+    Py_ssize_t timer_cancelled_count;
+    int internal_fds;
+    pa_free_list free_handles, free_timers;
+};
+
+/* ---- Overrides (loop_overrides.c) ---- */
+
+/* Computes the bits anew. They are 0 for names that cannot be looked up. */
+void pa_loop_find_overrides(pa_loop *loop);
+
+static inline Py_ssize_t pa_loop_dict_used(const pa_loop *loop)
+{
+    return loop->dict != NULL ? PyDict_GET_SIZE(loop->dict) : 0;
+}
+
+static inline unsigned pa_loop_overrides(pa_loop *loop)
+{
+    PyTypeObject *type = Py_TYPE(loop);
+    if (loop->over.type_tag == 0 || type->tp_version_tag != loop->over.type_tag || type != loop->over.type ||
+        pa_loop_dict_used(loop) != loop->over.dict_used || loop->st->aio_Handle->tp_version_tag != loop->over.handle_tag)
+        pa_loop_find_overrides(loop);
+    return loop->over.bits;
+}
+
+/* ---- Ready entries (loop_sched.c) ---- */
+
+int pa_loop_drain_inbox(pa_loop *loop);               /* 0 or -1 with MemoryError (the rest stays in the inbox) */
+int pa_loop_push(pa_loop *loop, pa_ready entry);      /* steals the entry's references, on failure too. 0 or -1 */
+void pa_ready_drop(pa_ready *entry);                  /* releases what an entry owns */
+void pa_ring_drop(pa_ready_ring *ring);               /* ... of all entries; the ring is empty and freed afterwards */
+PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry); /* borrowed: the entry's Handle; made and put in its place if need be */
+
+int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
+int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
+int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
+int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
+void pa_loop_unschedule(PyObject *timer);             /* takes a native TimerHandle out of the heap it is in, if any */
+PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
+extern PyMethodDef pa_loop_sched_methods[];
+
+/* ---- Handles (handle.c) ---- */
+
+#define PA_HANDLE_FIELD(handle, offset) (*(PyObject **)((char *)(handle) + (offset)))
+
+/* What a native TimerHandle has behind asyncio's slots. */
+typedef struct {
+    pa_heap_entry entry;
+    pa_loop *loop; /* borrowed: whose heap it is in; NULL outside */
+} pa_timer;
+
+static inline pa_timer *pa_timer_of(pa_state *st, PyObject *handle) { return (pa_timer *)((char *)handle + st->handle.timer); }
+static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
+{
+    return (PyObject *)((char *)entry - st->handle.timer - offsetof(pa_timer, entry));
+}
+
+/* A TimerHandle that is in no heap yet. when_object: what _when shows. New. */
+PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
+/* Exactly ours: the slots are where we know them and _run is not overridden. */
+static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
+{
+    return Py_TYPE(obj) == st->Handle || Py_TYPE(obj) == st->TimerHandle;
+}
+/* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
+PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);
+void pa_handle_free_list_clear(pa_free_list *list);
+
+/* ---- Errors (loop_errors.c) ---- */
+
+/* "Exception in callback ...", as Handle._run reports what is raised now. 0; -1 if it ends the loop or the handler raised. */
+int pa_handle_report(PyObject *loop, PyObject *handle);
+
+/* ---- Running (loop_run.c) ---- */
+
+/* Asks the poller; wakeups from other threads end the wait. timeout in ns, negative: for ever. The number of events, or -1. */
+int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max);
+extern PyMethodDef pa_loop_run_methods[];
+
+/* ---- Descriptors (loop_fd.c) ---- */
+int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */
+void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors only; what the table owns is dropped */
+int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
+int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
+PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
+int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
+int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
+extern PyMethodDef pa_loop_fd_methods[];
+
+/* ---- Signals (signals.c) ---- */
+void pa_signals_init(pa_loop *loop);
+static inline bool pa_signals_expected(const pa_loop *loop)
+{
+    return loop->signal_handlers != NULL && PyDict_Check(loop->signal_handlers) && PyDict_GET_SIZE(loop->signal_handlers) > 0;
+}
+int pa_signals_begin(pa_loop *loop); /* run_forever starts: signals shall end the poller's sleep. 0 or -1 */
+void pa_signals_end(pa_loop *loop);  /* keeps the raised exception */
+void pa_signals_close(pa_loop *loop); /* after the poller */
+extern PyMethodDef pa_loop_signal_methods[];
+
+/* ---- _ready and _scheduled (loop_views.c) ---- */
+int pa_views_setup(PyObject *module, pa_state *st);
+PyObject *pa_ready_view(pa_loop *loop);                    /* new */
+int pa_ready_assign(pa_loop *loop, PyObject *handles);     /* _ready = handles */
+PyObject *pa_scheduled_list(pa_loop *loop);                /* new */
+int pa_scheduled_assign(pa_loop *loop, PyObject *handles); /* _scheduled = handles */
+int pa_scheduled_sync(pa_loop *loop);                      /* what was done to the list happens to the heap. 0 or -1 */
+
+#endif

@@ -1,0 +1,295 @@
+/* One tick, and the loop of ticks.
+ *
+ * A tick is asyncio's _run_once: wait in the poller (not at all if something is ready or the loop is to stop), queue what became
+ * ready, queue the timers that are due, and run exactly the entries that the ring holds by then. An entry leaves the ring before it
+ * runs, so that an exception that ends the run (SystemExit, KeyboardInterrupt, what an exception handler raised) leaves the rest of
+ * the tick where it is, for the next run.
+ *
+ * The poller is not asked when it could not say anything new: nothing is watched but the loop's own wakeup, and we would not wait.
+ * The thread state is given up only while waiting.
+ */
+#include "core/loop_impl.h"
+#include "core/task.h"
+#include "rt/error.h"
+
+#include <errno.h>
+#include <math.h>
+
+#define EVENTS_MAX 512
+#define TIMEOUT_MAX 86400.0 /* asyncio's MAXIMUM_SELECT_TIMEOUT, seconds */
+
+/* ---- Running entries ---- */
+
+/* "Executing <Handle ...> took 0.123 seconds". 0 or -1. */
+static int warn_slow(pa_loop *loop, PyObject *handle, double seconds)
+{
+    pa_state *st = loop->st;
+    PyObject *text = PyObject_CallOneArg(st->format_handle, handle), *result = NULL;
+    PyObject *duration = text != NULL ? PyFloat_FromDouble(seconds) : NULL;
+    PyObject *format = duration != NULL ? PyUnicode_FromString("Executing %s took %.3f seconds") : NULL;
+    if (format != NULL)
+        result = PyObject_CallMethodObjArgs(st->logger, st->names.warning, format, text, duration, NULL);
+    Py_XDECREF(format);
+    Py_XDECREF(duration);
+    Py_XDECREF(text);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Debug mode: times the handle. */
+static int run_timed(pa_loop *loop, PyObject *handle)
+{
+    double start, end;
+    Py_XSETREF(loop->current_handle, Py_NewRef(handle));
+    int rc = pa_loop_now(loop, &start);
+    if (rc == 0)
+        rc = pa_handle_run(loop, handle);
+    if (rc == 0)
+        rc = pa_loop_now(loop, &end);
+    if (rc == 0 && end - start >= loop->slow_callback_duration)
+        rc = warn_slow(loop, handle, end - start);
+    Py_CLEAR(loop->current_handle);
+    return rc;
+}
+
+static int run_handle(pa_loop *loop, PyObject *handle)
+{
+    int cancelled = pa_handle_cancelled(loop->st, handle);
+    if (cancelled != 0)
+        return cancelled < 0 ? -1 : 0;
+    return loop->debug ? run_timed(loop, handle) : pa_handle_run(loop, handle);
+}
+
+/* What a raw entry raised goes where a Handle's exception would go. */
+static int report_raw(pa_loop *loop, pa_ready *entry)
+{
+    if (pa_error_is_exit())
+        return -1;
+    PyObject *raised = pa_err_take(), *handle = pa_ready_handle(loop, entry);
+    if (handle == NULL) {
+        Py_XDECREF(raised);
+        return -1;
+    }
+    pa_err_restore(raised);
+    return pa_handle_report((PyObject *)loop, handle);
+}
+
+static int run_callback(pa_loop *loop, pa_ready *entry)
+{
+    PyObject *result = pa_call_in_context(entry->context, entry->a, (PyObject **)&entry->b, 1);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Runs one entry that has left the ring; its references stay the caller's. 0, or -1 with what ends the run. */
+static int run_entry(pa_loop *loop, pa_ready *entry)
+{
+    if (loop->debug && pa_ready_handle(loop, entry) == NULL)
+        return -1;
+    int rc = 0;
+    if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_current_flush(loop)) < 0)
+        return -1;
+    switch ((pa_ready_kind)entry->kind) {
+    case PA_READY_HANDLE:
+        return run_handle(loop, entry->a);
+    case PA_READY_STEP:
+        rc = pa_task_step(loop, entry->a);
+        break;
+    case PA_READY_WAKEUP:
+        rc = pa_task_wakeup(loop, entry->a, entry->b);
+        break;
+    case PA_READY_CALLBACK:
+        rc = run_callback(loop, entry);
+        break;
+    case PA_READY_IO:
+        rc = pa_loop_run_watch(loop, entry);
+        break;
+    }
+    return rc < 0 ? report_raw(loop, entry) : 0;
+}
+
+/* Runs the entries that are in the ring now, not those that they add. */
+static int run_ready(pa_loop *loop)
+{
+    int rc = 0;
+    for (size_t n = pa_ready_ring_len(&loop->ready); rc == 0 && n > 0 && pa_ready_ring_len(&loop->ready) > 0; n--) {
+        pa_ready entry = pa_ready_ring_pop(&loop->ready);
+        rc = run_entry(loop, &entry);
+        if (rc < 0) {
+            PyObject *raised = pa_err_take();
+            pa_ready_drop(&entry);
+            pa_err_restore(raised);
+        } else {
+            pa_ready_drop(&entry);
+        }
+    }
+    return rc;
+}
+
+/* ---- Waiting ---- */
+
+/* Nanoseconds to wait in the poller: 0 for not at all, -1 for ever. -2 with an exception. */
+static int64_t pick_timeout(pa_loop *loop)
+{
+    double now;
+    if (loop->stopping || pa_ready_ring_len(&loop->ready) > 0 || pa_ready_ring_len(&loop->inbox) > 0)
+        return 0;
+    pa_heap_entry *first = pa_heap_min(&loop->timers);
+    if (first == NULL)
+        return -1;
+    if (pa_loop_now(loop, &now) < 0)
+        return -2;
+    double seconds = (first = pa_heap_min(&loop->timers)) != NULL ? first->when - now : 0.0;
+    if (seconds > TIMEOUT_MAX)
+        seconds = TIMEOUT_MAX;
+    return seconds > 0.0 ? (int64_t)ceil(seconds * 1e9) : 0;
+}
+
+/* From here on whoever posts to the inbox wakes us. True if nobody has posted meanwhile. */
+static bool fall_asleep(pa_loop *loop)
+{
+    pa_mutex_lock(&loop->inbox_lock);
+    loop->sleeping = pa_ready_ring_len(&loop->inbox) == 0;
+    bool asleep = loop->sleeping;
+    pa_mutex_unlock(&loop->inbox_lock);
+    return asleep;
+}
+
+static void wake_up(pa_loop *loop)
+{
+    pa_mutex_lock(&loop->inbox_lock);
+    loop->sleeping = false;
+    pa_mutex_unlock(&loop->inbox_lock);
+}
+
+int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
+{
+    if (loop->poller == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the event loop was not initialised");
+        return -1;
+    }
+    if (timeout != 0 && !fall_asleep(loop))
+        timeout = 0;
+    int count;
+    if (timeout == 0) {
+        count = loop->poller_ops->wait(loop->poller, 0, events, max);
+    } else {
+        const pa_poller_ops *ops = loop->poller_ops;
+        pa_poller *poller = loop->poller;
+        Py_BEGIN_ALLOW_THREADS
+        count = ops->wait(poller, timeout, events, max);
+        Py_END_ALLOW_THREADS
+        wake_up(loop);
+    }
+    if (count == -EINTR)
+        return PyErr_CheckSignals();
+    if (count < 0) {
+        pa_error_from_rc(count);
+        return -1;
+    }
+    return count;
+}
+
+/* Waits and queues what became ready. */
+static int wait_for_events(pa_loop *loop)
+{
+    int64_t timeout = pick_timeout(loop);
+    if (timeout == -2)
+        return -1;
+    if (loop->selector != NULL || loop->over.bits & PA_OVER_PROCESS_EVENTS)
+        return pa_loop_select(loop, timeout);
+    if (timeout == 0 && loop->watched == 0 && loop->poller != NULL && !pa_signals_expected(loop))
+        return 0;
+    pa_poll_event events[EVENTS_MAX];
+    int count = pa_loop_poll(loop, timeout, events, EVENTS_MAX);
+    return count < 0 ? -1 : pa_loop_process(loop, events, count);
+}
+
+/* Queues the timers that are due. */
+static int queue_due(pa_loop *loop)
+{
+    double now;
+    if (loop->timers.len == 0 && !(loop->over.bits & PA_OVER_TIME))
+        return 0;
+    if (pa_loop_now(loop, &now) < 0)
+        return -1;
+    /* What is due within the clock's resolution is due; at least the next number, or a timer could be waited for in vain. */
+    double end = fmax(now + loop->clock_resolution, nextafter(now, HUGE_VAL));
+    pa_heap_entry *first;
+    while ((first = pa_heap_min(&loop->timers)) != NULL && first->when < end) {
+        PyObject *timer = pa_loop_take_timer(loop, first);
+        if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = timer}) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- Ticks ---- */
+
+static int run_once(pa_loop *loop)
+{
+    pa_loop_overrides(loop);
+    if (PyErr_CheckSignals() < 0 || (loop->scheduled_list != NULL && pa_scheduled_sync(loop) < 0))
+        return -1;
+    if (pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0)
+        return -1;
+    if (wait_for_events(loop) < 0)
+        return -1;
+    if ((pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0) || queue_due(loop) < 0)
+        return -1;
+    int rc = run_ready(loop);
+    if (rc < 0) {
+        PyObject *raised = pa_err_take();
+        if (pa_current_flush(loop) < 0)
+            PyErr_WriteUnraisable((PyObject *)loop);
+        pa_err_restore(raised);
+        return -1;
+    }
+    return pa_current_flush(loop);
+}
+
+static PyObject *loop_run_once(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (run_once((pa_loop *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_loop *loop = (pa_loop *)self;
+    if (pa_signals_begin(loop) < 0)
+        return NULL;
+    int rc;
+    do {
+        if (pa_loop_overrides(loop) & PA_OVER_RUN_ONCE) {
+            PyObject *result = PyObject_CallMethodNoArgs(self, loop->st->names._run_once);
+            rc = result != NULL ? 0 : -1;
+            Py_XDECREF(result);
+        } else {
+            rc = run_once(loop);
+        }
+    } while (rc == 0 && !loop->stopping);
+    pa_signals_end(loop);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *loop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    ((pa_loop *)self)->stopping = true;
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pa_loop_run_methods[] = {
+    {"stop", loop_stop, METH_NOARGS,
+     PyDoc_STR("stop($self, /)\n--\n\n"
+               "Stop running the event loop.\n\n"
+               "Every callback already scheduled will still run: run_forever() ends after a complete iteration.")},
+    {"_run_once", loop_run_once, METH_NOARGS,
+     PyDoc_STR("_run_once($self, /)\n--\n\nRun one full iteration: wait for I/O, queue what is due, call what is ready.")},
+    {"_run_ticks", loop_run_ticks, METH_NOARGS,
+     PyDoc_STR("_run_ticks($self, /)\n--\n\nIterations until stop() is called: the inner part of run_forever().")},
+    {NULL},
+};

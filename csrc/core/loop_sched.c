@@ -1,0 +1,608 @@
+/* Scheduling: the ready ring, the inbox for other threads, timers, and the methods that fill them.
+ *
+ * Invariants:
+ *  - The inbox is newer than the ring: whoever appends to the ring moves the inbox over first, so that the order in which callbacks
+ *    were scheduled is the order in which they run, whoever scheduled them.
+ *  - A ring entry owns its objects; it leaves the ring before what it stands for is called.
+ *  - call_soon_threadsafe is the only way in for other threads. It writes the wakeup only if the loop may be asleep, under the lock
+ *    under which the loop goes to sleep and is closed, so that no wakeup is lost and none is written to a reused descriptor.
+ *  - A timer in the heap: `_scheduled` is True and timer.loop is set.
+ */
+#include "core/loop_impl.h"
+#include "core/task.h"
+#include "rt/args.h"
+#include "rt/error.h"
+
+#include <math.h>
+
+/* ---- Entries ---- */
+
+void pa_ready_drop(pa_ready *entry)
+{
+    Py_CLEAR(entry->a);
+    if (entry->kind == PA_READY_WAKEUP || entry->kind == PA_READY_CALLBACK)
+        Py_XDECREF((PyObject *)entry->b);
+    entry->b = NULL;
+    Py_CLEAR(entry->context);
+}
+
+void pa_ring_drop(pa_ready_ring *ring)
+{
+    while (pa_ready_ring_len(ring) > 0) {
+        pa_ready entry = pa_ready_ring_pop(ring);
+        pa_ready_drop(&entry);
+    }
+    pa_ready_ring_free(ring);
+}
+
+int pa_loop_drain_inbox(pa_loop *loop)
+{
+    int rc = 0;
+    pa_mutex_lock(&loop->inbox_lock);
+    while (rc == 0 && pa_ready_ring_len(&loop->inbox) > 0) {
+        rc = pa_ready_ring_push(&loop->ready, *pa_ready_ring_at(&loop->inbox, 0));
+        if (rc == 0)
+            pa_ready_ring_pop(&loop->inbox);
+    }
+    pa_mutex_unlock(&loop->inbox_lock);
+    if (rc < 0)
+        PyErr_NoMemory();
+    return rc < 0 ? -1 : 0;
+}
+
+int pa_loop_push(pa_loop *loop, pa_ready entry)
+{
+    if (pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0) {
+        pa_ready_drop(&entry);
+        return -1;
+    }
+    if (pa_ready_ring_push(&loop->ready, entry) < 0) {
+        pa_ready_drop(&entry);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* The Handle that asyncio would have made for this entry. New. */
+static PyObject *make_handle(pa_loop *loop, const pa_ready *entry)
+{
+    PyObject *callable = NULL, *args = NULL, *context = NULL, *handle = NULL;
+    switch ((pa_ready_kind)entry->kind) {
+    case PA_READY_HANDLE:
+        return Py_NewRef(entry->a);
+    case PA_READY_STEP:
+        callable = pa_task_step_callable(entry->a);
+        args = PyTuple_New(0);
+        context = Py_NewRef(pa_task_context(entry->a));
+        break;
+    case PA_READY_WAKEUP:
+        callable = pa_task_wakeup_callable(entry->a);
+        args = PyTuple_Pack(1, (PyObject *)entry->b);
+        context = Py_NewRef(pa_task_context(entry->a));
+        break;
+    case PA_READY_CALLBACK:
+        callable = Py_NewRef(entry->a);
+        args = PyTuple_Pack(1, (PyObject *)entry->b);
+        context = entry->context != NULL ? Py_NewRef(entry->context) : PyContext_CopyCurrent();
+        break;
+    case PA_READY_IO:
+        callable = pa_watch_callable(loop, entry);
+        args = PyTuple_New(0);
+        pa_watch *watch = entry->b;
+        context = watch->context != NULL ? Py_NewRef(watch->context) : PyContext_CopyCurrent();
+        break;
+    }
+    if (callable != NULL && args != NULL && context != NULL)
+        handle = pa_handle_new(loop, callable, args, context);
+    Py_XDECREF(callable);
+    Py_XDECREF(args);
+    Py_XDECREF(context);
+    return handle;
+}
+
+PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry)
+{
+    if (entry->kind == PA_READY_HANDLE)
+        return entry->a;
+    PyObject *handle = make_handle(loop, entry);
+    if (handle == NULL)
+        return NULL;
+    pa_ready old = *entry;
+    *entry = (pa_ready){.kind = PA_READY_HANDLE, .a = handle};
+    pa_ready_drop(&old);
+    return handle;
+}
+
+/* ---- Checks ---- */
+
+static int call_check(pa_loop *loop, PyObject *name)
+{
+    PyObject *result = PyObject_CallMethodNoArgs((PyObject *)loop, name);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int raise_if_closed(pa_loop *loop)
+{
+    if (!loop->closed)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+int pa_loop_check_closed(pa_loop *loop)
+{
+    return pa_loop_overrides(loop) & PA_OVER_SCHEDULING ? call_check(loop, loop->st->names._check_closed) : raise_if_closed(loop);
+}
+
+/* What debug mode asks of a callback, in asyncio's words: `method` is the name the user called. `thread`: check that, too. */
+static int check_in_debug(pa_loop *loop, PyObject *callback, const char *method, bool thread)
+{
+    if (!loop->debug)
+        return 0;
+    if (thread && call_check(loop, loop->st->names._check_thread) < 0)
+        return -1;
+    PyObject *result = PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static PyObject *sched_check_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (raise_if_closed((pa_loop *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *sched_check_thread(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    pa_loop *loop = (pa_loop *)self;
+    if (loop->thread_id != NULL && PyThread_get_thread_ident() != loop->thread_ident) {
+        PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other than the current one");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- call_soon ---- */
+
+/* A Handle for the call, at the end of the ring. New. */
+static PyObject *append_handle(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    PyObject *handle = pa_handle_new(loop, callback, args, context);
+    if (handle == NULL)
+        return NULL;
+    if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(handle)}) < 0)
+        Py_CLEAR(handle);
+    return handle;
+}
+
+/* Where the parts of call_soon may be overridden. New. */
+static PyObject *schedule(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    if (!(pa_loop_overrides(loop) & PA_OVER_SCHEDULING))
+        return append_handle(loop, callback, args, context);
+    return PyObject_CallMethodObjArgs((PyObject *)loop, loop->st->names._call_soon, callback, args,
+                                      context != NULL ? context : Py_None, NULL);
+}
+
+/* What call_soon(callback, *args, context=None) was given, or call_at(when, callback, *args, context=None). */
+typedef struct {
+    PyObject *first;              /* borrowed: `when` or `delay` */
+    PyObject *callback, *context; /* borrowed; context NULL for None */
+    PyObject *args;               /* new */
+} callback_args;
+
+static int take_keyword(const char *fname, const char *first, PyObject *name, PyObject *value, callback_args *out)
+{
+    PyObject **place;
+    if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
+        out->context = value != Py_None ? value : NULL;
+        return 0;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
+        place = &out->callback;
+    } else if (first != NULL && PyUnicode_CompareWithASCIIString(name, first) == 0) {
+        place = &out->first;
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", fname, name);
+        return -1;
+    }
+    if (*place != NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%U'", fname, name);
+        return -1;
+    }
+    *place = value;
+    return 0;
+}
+
+/* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
+static int parse_callback(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+                          callback_args *out)
+{
+    Py_ssize_t used = 0;
+    *out = (callback_args){0};
+    if (first != NULL && used < nargs)
+        out->first = in[used++];
+    if (used < nargs)
+        out->callback = in[used++];
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
+        if (take_keyword(fname, first, PyTuple_GET_ITEM(kwnames, i), in[nargs + i], out) < 0)
+            return -1;
+    if (first != NULL && out->first == NULL && out->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 2 required positional arguments: '%s' and 'callback'", fname, first);
+        return -1;
+    }
+    if ((first != NULL && out->first == NULL) || out->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", fname,
+                     out->callback == NULL ? "callback" : first);
+        return -1;
+    }
+    if ((out->args = PyTuple_New(nargs - used)) == NULL)
+        return -1;
+    for (Py_ssize_t i = used; i < nargs; i++)
+        PyTuple_SET_ITEM(out->args, i - used, Py_NewRef(in[i]));
+    return 0;
+}
+
+static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_loop *loop = (pa_loop *)self;
+    callback_args call;
+    if (parse_callback("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
+        return NULL;
+    PyObject *handle = NULL;
+    if (pa_loop_check_closed(loop) == 0 && check_in_debug(loop, call.callback, "call_soon", true) == 0)
+        handle = schedule(loop, call.callback, call.args, call.context);
+    Py_DECREF(call.args);
+    return handle;
+}
+
+static PyObject *sched_call_soon_inner(PyObject *self, PyObject *const *in, Py_ssize_t nargs)
+{
+    if (nargs != 3)
+        return PyErr_Format(PyExc_TypeError, "BaseEventLoop._call_soon() takes 4 positional arguments but %zd were given", nargs + 1);
+    return append_handle((pa_loop *)self, in[0], in[1], in[2] != Py_None ? in[2] : NULL);
+}
+
+/* For native callers: what lies in `entry` (its references are borrowed) goes to the ring without a Handle. */
+static int soon_visibly(pa_loop *loop, const pa_ready *entry);
+
+static inline int soon(pa_loop *loop, pa_ready entry)
+{
+    if (loop->debug || (pa_loop_overrides(loop) & (PA_OVER_CALL_SOON | PA_OVER_SCHEDULING)))
+        return soon_visibly(loop, &entry);
+    if (raise_if_closed(loop) < 0)
+        return -1;
+    Py_INCREF(entry.a);
+    Py_XINCREF((PyObject *)entry.b);
+    Py_XINCREF(entry.context);
+    return pa_loop_push(loop, entry);
+}
+
+/* The user may see the difference: call_soon with the Handle's parts. */
+static int soon_visibly(pa_loop *loop, const pa_ready *entry)
+{
+    pa_state *st = loop->st;
+    PyObject *callable, *context, *result = NULL;
+    if (entry->kind == PA_READY_CALLBACK) {
+        callable = Py_NewRef(entry->a);
+        context = entry->context != NULL ? Py_NewRef(entry->context) : Py_NewRef(Py_None);
+    } else {
+        callable = entry->kind == PA_READY_STEP ? pa_task_step_callable(entry->a) : pa_task_wakeup_callable(entry->a);
+        context = callable != NULL ? Py_NewRef(pa_task_context(entry->a)) : NULL;
+    }
+    PyObject *keywords = PyTuple_Pack(1, st->names.context);
+    if (callable != NULL && context != NULL && keywords != NULL) {
+        PyObject *in[4] = {(PyObject *)loop, callable};
+        size_t n = 2;
+        if (entry->b != NULL)
+            in[n++] = entry->b;
+        in[n] = context;
+        result = PyObject_VectorcallMethod(st->names.call_soon, in, n, keywords);
+    }
+    Py_XDECREF(keywords);
+    Py_XDECREF(context);
+    Py_XDECREF(callable);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int pa_loop_soon_step(pa_loop *loop, PyObject *task) { return soon(loop, (pa_ready){.kind = PA_READY_STEP, .a = task}); }
+
+int pa_loop_soon_wakeup(pa_loop *loop, PyObject *task, PyObject *future)
+{
+    return soon(loop, (pa_ready){.kind = PA_READY_WAKEUP, .a = task, .b = future});
+}
+
+int pa_loop_soon_callback(pa_loop *loop, PyObject *callback, PyObject *arg, PyObject *context)
+{
+    return soon(loop, (pa_ready){.kind = PA_READY_CALLBACK, .a = callback, .b = arg, .context = context});
+}
+
+/* ---- From other threads ---- */
+
+int pa_loop_wake(pa_loop *loop)
+{
+    if (loop->poller == NULL || loop->wakeup.write_fd < 0)
+        return 0;
+    int rc = pa_wakeup_signal(&loop->wakeup);
+    if (rc < 0)
+        pa_error_from_rc(rc);
+    return rc < 0 ? -1 : 0;
+}
+
+/* Puts the handle into the inbox and wakes the loop if it may be asleep. */
+static int post(pa_loop *loop, PyObject *handle)
+{
+    int rc = 0;
+    pa_mutex_lock(&loop->inbox_lock);
+    if (raise_if_closed(loop) < 0) {
+        rc = -1;
+    } else if (pa_ready_ring_push(&loop->inbox, (pa_ready){.kind = PA_READY_HANDLE, .a = handle}) < 0) {
+        PyErr_NoMemory();
+        rc = -1;
+    } else {
+        Py_INCREF(handle);
+        if (loop->sleeping) {
+            loop->sleeping = false; /* once is enough until it sleeps again */
+            rc = pa_loop_wake(loop);
+        }
+    }
+    pa_mutex_unlock(&loop->inbox_lock);
+    return rc;
+}
+
+static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_loop *loop = (pa_loop *)self;
+    pa_state *st = loop->st;
+    callback_args call;
+    if (parse_callback("BaseEventLoop.call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
+        return NULL;
+    PyObject *handle = NULL;
+    if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call.callback, "call_soon_threadsafe", false) < 0)
+        goto done;
+    unsigned over = pa_loop_overrides(loop);
+    if (over & PA_OVER_SCHEDULING) {
+        handle = schedule(loop, call.callback, call.args, call.context);
+    } else {
+        handle = pa_handle_new(loop, call.callback, call.args, call.context);
+        if (handle != NULL && post(loop, handle) < 0)
+            Py_CLEAR(handle);
+    }
+    if (handle != NULL && over & (PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF) && call_check(loop, st->names._write_to_self) < 0)
+        Py_CLEAR(handle);
+done:
+    Py_DECREF(call.args);
+    return handle;
+}
+
+static PyObject *sched_write_to_self(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (pa_loop_wake((pa_loop *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int add_callback(pa_loop *loop, PyObject *handle)
+{
+    int cancelled = pa_handle_cancelled(loop->st, handle);
+    if (cancelled != 0)
+        return cancelled < 0 ? -1 : 0;
+    return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(handle)});
+}
+
+static PyObject *sched_add_callback(PyObject *self, PyObject *handle)
+{
+    if (add_callback((pa_loop *)self, handle) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *sched_add_callback_signalsafe(PyObject *self, PyObject *handle)
+{
+    pa_state *st = ((pa_loop *)self)->st;
+    PyObject *result = PyObject_CallMethodOneArg(self, st->names._add_callback, handle);
+    if (result == NULL)
+        return NULL;
+    Py_DECREF(result);
+    return PyObject_CallMethodNoArgs(self, st->names._write_to_self);
+}
+
+/* ---- Time and timers ---- */
+
+static double monotonic(void) { return (double)pa_sys_clock() / 1e9; }
+
+int pa_loop_now(pa_loop *loop, double *now)
+{
+    if (!(pa_loop_overrides(loop) & PA_OVER_TIME)) {
+        *now = monotonic();
+        return 0;
+    }
+    PyObject *value = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->names.time);
+    *now = value != NULL ? PyFloat_AsDouble(value) : -1.0;
+    Py_XDECREF(value);
+    return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *sched_time(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyFloat_FromDouble(monotonic()); }
+
+static void set_scheduled(pa_state *st, PyObject *timer, PyObject *value)
+{
+    PyObject **field = &PA_HANDLE_FIELD(timer, st->handle.scheduled), *old = *field;
+    *field = Py_NewRef(value);
+    Py_XDECREF(old);
+}
+
+PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry)
+{
+    pa_heap_remove(&loop->timers, entry);
+    PyObject *timer = pa_timer_handle(loop->st, entry);
+    pa_timer_of(loop->st, timer)->loop = NULL;
+    set_scheduled(loop->st, timer, Py_False);
+    return timer;
+}
+
+void pa_loop_unschedule(PyObject *timer)
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(timer));
+    pa_timer *inner = pa_timer_of(st, timer);
+    if (inner->loop != NULL)
+        Py_DECREF(pa_loop_take_timer(inner->loop, &inner->entry));
+}
+
+int pa_loop_schedule(pa_loop *loop, PyObject *timer)
+{
+    pa_timer *inner = pa_timer_of(loop->st, timer);
+    if (inner->loop != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the timer is scheduled already");
+        return -1;
+    }
+    if (pa_heap_push(&loop->timers, &inner->entry) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(timer);
+    inner->loop = loop;
+    set_scheduled(loop->st, timer, Py_True);
+    return 0;
+}
+
+/* The place of a time in the heap. What cannot be compared with a clock is due at once, as it is with asyncio. */
+static double order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
+
+/* call_at without the checks of its own arguments. New. */
+static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const callback_args *call)
+{
+    if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
+        return NULL;
+    PyObject *timer = pa_timer_new(loop, when_object, order_of(when), call->callback, call->args, call->context);
+    if (timer != NULL && pa_loop_schedule(loop, timer) < 0)
+        Py_CLEAR(timer);
+    return timer;
+}
+
+/* self.call_at(when, callback, *args, context=context). New. */
+static PyObject *call_overridden_at(pa_loop *loop, PyObject *when, const callback_args *call)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)loop, loop->st->names.call_at), *in = NULL, *keywords = NULL, *timer = NULL;
+    Py_ssize_t n = PyTuple_GET_SIZE(call->args);
+    if (method == NULL || (in = PyTuple_New(n + 2)) == NULL || (keywords = PyDict_New()) == NULL)
+        goto done;
+    PyTuple_SET_ITEM(in, 0, Py_NewRef(when));
+    PyTuple_SET_ITEM(in, 1, Py_NewRef(call->callback));
+    for (Py_ssize_t i = 0; i < n; i++)
+        PyTuple_SET_ITEM(in, i + 2, Py_NewRef(PyTuple_GET_ITEM(call->args, i)));
+    if (PyDict_SetItem(keywords, loop->st->names.context, call->context != NULL ? call->context : Py_None) == 0)
+        timer = PyObject_Call(method, in, keywords);
+done:
+    Py_XDECREF(method);
+    Py_XDECREF(in);
+    Py_XDECREF(keywords);
+    return timer;
+}
+
+static PyObject *sched_call_at(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_loop *loop = (pa_loop *)self;
+    PyObject *timer = NULL;
+    callback_args call;
+    if (parse_callback("BaseEventLoop.call_at", "when", in, nargs, kwnames, &call) < 0)
+        return NULL;
+    if (call.first == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+    } else {
+        double seconds = PyFloat_AsDouble(call.first);
+        if (seconds != -1.0 || !PyErr_Occurred())
+            timer = schedule_at(loop, call.first, seconds, &call);
+    }
+    Py_DECREF(call.args);
+    return timer;
+}
+
+/* loop.time() + delay, as Python would add them. New. */
+static PyObject *add_delay(pa_loop *loop, PyObject *delay)
+{
+    if (!(pa_loop_overrides(loop) & PA_OVER_TIME)) {
+        if (PyFloat_CheckExact(delay))
+            return PyFloat_FromDouble(monotonic() + PyFloat_AS_DOUBLE(delay));
+        PyObject *now = PyFloat_FromDouble(monotonic()), *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
+        Py_XDECREF(now);
+        return when;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->names.time);
+    PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
+    Py_XDECREF(now);
+    return when;
+}
+
+static PyObject *sched_call_later(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    pa_loop *loop = (pa_loop *)self;
+    PyObject *when = NULL, *timer = NULL;
+    callback_args call;
+    if (parse_callback("BaseEventLoop.call_later", "delay", in, nargs, kwnames, &call) < 0)
+        return NULL;
+    if (call.first == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        goto done;
+    }
+    if ((when = add_delay(loop, call.first)) == NULL)
+        goto done;
+    if (pa_loop_overrides(loop) & PA_OVER_CALL_AT) {
+        timer = call_overridden_at(loop, when, &call);
+        goto done;
+    }
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds != -1.0 || !PyErr_Occurred())
+        timer = schedule_at(loop, when, seconds, &call);
+done:
+    Py_XDECREF(when);
+    Py_DECREF(call.args);
+    return timer;
+}
+
+static PyObject *sched_timer_handle_cancelled(PyObject *self, PyObject *handle)
+{
+    pa_state *st = ((pa_loop *)self)->st;
+    if (PyObject_TypeCheck(handle, st->TimerHandle))
+        pa_loop_unschedule(handle);
+    Py_RETURN_NONE;
+}
+
+/* ---- Tables ---- */
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+
+PyMethodDef pa_loop_sched_methods[] = {
+    {"call_soon", FAST(sched_call_soon), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("call_soon($self, callback, *args, context=None)\n--\n\n"
+               "Arrange for a callback to be called as soon as possible.\n\n"
+               "Callbacks are called in the order in which they were registered, each exactly once, with *args, in `context` or else\n"
+               "in a copy of the current one. Returns a Handle. RuntimeError if the loop is closed.")},
+    {"call_soon_threadsafe", FAST(sched_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.")},
+    {"call_later", FAST(sched_call_later), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("call_later($self, delay, callback, *args, context=None)\n--\n\n"
+               "Arrange for a callback to be called `delay` seconds from now. Returns a TimerHandle.")},
+    {"call_at", FAST(sched_call_at), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
+               "Like call_later(), but at an absolute time, in seconds on the clock of time().")},
+    {"time", sched_time, METH_NOARGS,
+     PyDoc_STR("time($self, /)\n--\n\nThe time on the loop's clock, in seconds: the one of time.monotonic().")},
+    {"_call_soon", FAST(sched_call_soon_inner), METH_FASTCALL, PyDoc_STR("_call_soon($self, callback, args, context)\n--\n\n")},
+    {"_add_callback", sched_add_callback, METH_O,
+     PyDoc_STR("_add_callback($self, handle)\n--\n\nAdd a Handle to _ready unless it was cancelled.")},
+    {"_add_callback_signalsafe", sched_add_callback_signalsafe, METH_O,
+     PyDoc_STR("_add_callback_signalsafe($self, handle)\n--\n\nLike _add_callback() but called from a signal handler.")},
+    {"_timer_handle_cancelled", sched_timer_handle_cancelled, METH_O,
+     PyDoc_STR("_timer_handle_cancelled($self, handle)\n--\n\nNotification that a TimerHandle has been cancelled.")},
+    {"_write_to_self", sched_write_to_self, METH_NOARGS,
+     PyDoc_STR("_write_to_self($self, /)\n--\n\nWake the loop up. Any thread may call this.")},
+    {"_check_closed", sched_check_closed, METH_NOARGS, PyDoc_STR("_check_closed($self, /)\n--\n\nRuntimeError if it is closed.")},
+    {"_check_thread", sched_check_thread, METH_NOARGS,
+     PyDoc_STR("_check_thread($self, /)\n--\n\nRuntimeError if the loop runs in another thread.")},
+    {NULL},
+};

@@ -1,0 +1,48 @@
+/* pyasync._core: multi-phase initialisation. Every part sets itself up in the order of the layers. */
+#include "rt/state.h"
+#include "core/future.h"
+#include "core/registry.h"
+#include "core/task.h"
+#include "net/net.h"
+
+static int module_exec(PyObject *module)
+{
+    static int (*const setups[])(PyObject *, pa_state *) = {
+        pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
+        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup,
+    };
+    pa_state *st = pa_state_of_module(module);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(setups); i++)
+        if (setups[i](module, st) < 0)
+            return -1;
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    return pa_state_traverse(pa_state_of_module(module), visit, arg);
+}
+
+static int module_clear(PyObject *module) { return pa_state_clear(pa_state_of_module(module)); }
+
+static void module_free(void *module) { module_clear((PyObject *)module); }
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    PA_MODULE_SLOT_INTERPRETERS
+    PA_MODULE_SLOT_GIL
+    {0, NULL},
+};
+
+struct PyModuleDef pa_module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "pyasync._core",
+    .m_doc = "The native part of pyasync: futures, tasks, the event loop and its transports.",
+    .m_size = sizeof(pa_state),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&pa_module_def); }

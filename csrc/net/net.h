@@ -1,0 +1,11 @@
+/* What module.c sets up of net/. Everything here hangs on the loop by methods added to its type and by pa_watch. */
+#ifndef PA_NET_NET_H
+#define PA_NET_NET_H
+
+#include "core/loop.h"
+
+int pa_sock_ops_setup(PyObject *module, pa_state *st);  /* loop.sock_* */
+int pa_transport_setup(PyObject *module, pa_state *st); /* SocketTransport, loop._make_socket_transport */
+int pa_server_setup(PyObject *module, pa_state *st);    /* loop._start_serving, _stop_serving */
+
+#endif

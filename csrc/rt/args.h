@@ -1,0 +1,23 @@
+/* Arguments of METH_FASTCALL|METH_KEYWORDS functions (and of tp_init), with the error texts of Python functions. */
+#ifndef PA_RT_ARGS_H
+#define PA_RT_ARGS_H
+
+#include "rt/compat.h"
+
+/* One C signature: def fname(p0, p1, ..., *, k0, k1, ...) with the first `required` parameters mandatory. */
+typedef struct {
+    const char *fname;
+    const char *const *names; /* positional-or-keyword ones, then keyword-only ones; NULL-terminated */
+    int positional;           /* how many may be given by position */
+    int required;             /* how many of the positional ones must be given */
+} pa_signature;
+
+#define PA_ARGS_MAX 16
+
+/* Fills out[i] with a borrowed reference, or NULL where the argument was not given. 0, or -1 with TypeError. */
+int pa_args_parse(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
+
+/* The same from tp_init's tuple and dict. */
+int pa_args_parse_tuple(const pa_signature *sig, PyObject *args, PyObject *kwargs, PyObject **out);
+
+#endif

@@ -1,0 +1,22 @@
+/* See error.h. */
+#include "rt/error.h"
+#include <errno.h>
+#include <string.h>
+
+PyObject *pa_error_from_rc(int rc)
+{
+    if (rc == -ENOMEM)
+        return PyErr_NoMemory();
+    errno = -rc;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+PyObject *pa_error_new(int rc, const char *suffix)
+{
+    return PyObject_CallFunction(PyExc_OSError, "iN", -rc, PyUnicode_FromFormat("%s%s", strerror(-rc), suffix));
+}
+
+int pa_error_is_exit(void)
+{
+    return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+}

@@ -1,0 +1,16 @@
+/* Turning what the lower layers return into Python exceptions. */
+#ifndef PA_RT_ERROR_H
+#define PA_RT_ERROR_H
+
+#include "rt/compat.h"
+
+/* Raises the OSError subclass of -errno (or MemoryError for -ENOMEM); always returns NULL. `rc` is negative. */
+PyObject *pa_error_from_rc(int rc);
+
+/* The same as an object, not raised: OSError(errno, strerror + suffix). New, or NULL with an exception. */
+PyObject *pa_error_new(int rc, const char *suffix);
+
+/* Whether the raised exception is one that ends the loop: SystemExit or KeyboardInterrupt. */
+int pa_error_is_exit(void);
+
+#endif

@@ -1,0 +1,56 @@
+/* All state of one module instance: types, asyncio's objects, interned names, the native task list. There are no C globals.
+ *
+ * Objects that are used on hot paths (futures, loops, transports) keep a borrowed pointer to their state: the module outlives them,
+ * because their types own it. Others find it through their type.
+ */
+#ifndef PA_RT_STATE_H
+#define PA_RT_STATE_H
+
+#include "rt/compat.h"
+#include "base/list.h"
+
+typedef struct pa_state {
+#define PA_TYPE(name) PyTypeObject *name;
+#define PA_OBJECT(name) PyObject *name;
+#include "rt/state.def"
+#undef PA_TYPE
+#undef PA_OBJECT
+    struct {
+#define PA_NAME(name) PyObject *name;
+#include "rt/names.def"
+#undef PA_NAME
+    } names;
+    struct { /* where asyncio's Handle and TimerHandle keep their slots, and where ours go on: core/handle.c */
+        Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, when, scheduled, timer;
+    } handle;
+    int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
+    pa_link tasks;              /* every native task that is not done: core/task_registry.c */
+    uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
+} pa_state;
+
+extern struct PyModuleDef pa_module_def;
+
+static inline pa_state *pa_state_of_module(PyObject *module) { return (pa_state *)PyModule_GetState(module); }
+
+/* The state of the module that defines `type` or one of its bases. NULL and TypeError for a type that is none of ours. */
+static inline pa_state *pa_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &pa_module_def);
+    return module != NULL ? pa_state_of_module(module) : NULL;
+}
+
+/* For a method with METH_METHOD: the class that defines it is one of ours. */
+static inline pa_state *pa_state_of_class(PyTypeObject *defining_class)
+{
+    return (pa_state *)PyType_GetModuleState(defining_class);
+}
+
+/* First in the chain of setups: names and what is imported from asyncio. 0, or -1 with an exception. */
+int pa_state_setup(PyObject *module, pa_state *st);
+int pa_state_traverse(pa_state *st, visitproc visit, void *arg);
+int pa_state_clear(pa_state *st);
+
+/* Adds methods to a type that another file made (how net/ gives the loop its factories without core/ knowing net/). 0 or -1. */
+int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods);
+
+#endif

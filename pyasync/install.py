@@ -1,0 +1,126 @@
+"""install() and uninstall(): asyncio itself makes pyasync's objects. What that means is in install()'s docstring."""
+import abc
+import asyncio
+import threading
+from asyncio import futures, tasks, unix_events
+
+from . import _core, overlays, policy
+from .loop import EventLoop
+
+__all__ = ("install", "uninstall")
+
+
+class _StandIn(abc.ABCMeta):
+    """The type of a stand-in. Deriving from a stand-in means deriving from its `derived` class instead, so that no class of a
+    user is of this type; it is an ABCMeta only to let stand-ins and abstract classes be bases of one class.
+
+    The special methods of each stand-in are set by _stand_in() and are C functions where that matters: no frame of this file
+    is in the tracebacks that futures and tasks record in debug mode.
+    """
+
+    def __new__(mcls, name, bases, namespace, **kwargs):
+        bases = tuple(vars(base)["_derived"] if isinstance(base, _StandIn) else base for base in bases)
+        return type(name, bases, namespace, **kwargs)
+
+
+def _stand_in(name, native, derived, make, check_instance, check_subclass):
+    """A class that has native's attributes, calls make, and answers isinstance() and issubclass() with the two checks."""
+    metaclass = type(f"_StandInFor{name}", (_StandIn,), {
+        "__call__": staticmethod(make),
+        "__instancecheck__": staticmethod(check_instance),
+        "__subclasscheck__": staticmethod(check_subclass),
+        "__eq__": lambda cls, other: other is cls or other is native,
+        "__hash__": lambda cls: hash(native),
+    })
+    return abc.ABCMeta.__new__(metaclass, name, (native,), {
+        "__module__": "asyncio", "__doc__": native.__doc__, "__slots__": (), "_derived": derived})
+
+
+def _make_selector_loop(selector=None):
+    return EventLoop() if selector is None else _StdlibLoop(selector)
+
+
+_StdlibLoop = unix_events.SelectorEventLoop
+_Future = _stand_in("Future", _core.Future, _core.Future, _core.Future,
+                    asyncio.Future.__instancecheck__, asyncio.Future.__subclasscheck__)
+_Task = _stand_in("Task", _core.Task, _core.Task, _core.Task, asyncio.Task.__instancecheck__, asyncio.Task.__subclasscheck__)
+_Loop = _stand_in("SelectorEventLoop", EventLoop, _StdlibLoop, _make_selector_loop,
+                  lambda loop: isinstance(loop, (_StdlibLoop, EventLoop)),
+                  lambda cls: issubclass(cls, (_StdlibLoop, EventLoop)))
+
+_changes = [
+    (policy.StdlibPolicy, "_loop_factory", EventLoop),
+    (asyncio, "Future", _Future), (futures, "Future", _Future),
+    (asyncio, "Task", _Task), (tasks, "Task", _Task),
+    (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
+    (tasks, "_GatheringFuture", overlays._GatheringFuture),
+]
+if hasattr(unix_events, "EventLoop"):                        # 3.13
+    _changes += [(asyncio, "EventLoop", _Loop), (unix_events, "EventLoop", _Loop)]
+if hasattr(tasks, "eager_task_factory"):                     # 3.12
+    _changes += [(asyncio, "eager_task_factory", overlays.eager_task_factory),
+                 (tasks, "eager_task_factory", overlays.eager_task_factory)]
+
+_lock = threading.Lock()
+_undo = None              # while installed: (owner, name, what was there, what install() put there)
+_replaced_policy = None   # while installed, if install() had to set a policy: (the one before, ours)
+
+
+def install():
+    """Makes asyncio make pyasync's objects, for the whole process: asyncio.run(main()) runs natively, in a program that knows
+    nothing of pyasync. Call it first thing; `python -m pyasync` does, for the program's child processes too.
+
+    Installing twice is installing once; uninstall() takes it back. What asyncio has made before goes on working, and a loop
+    that exists stays what it is. What is replaced, and with what:
+
+    - The loop that asyncio's default policy makes, and with it asyncio.run(), Runner, new_event_loop(), get_event_loop(): on
+      every version through the policy's class, so the loops that are set and the policy object stay as they are. A policy of
+      another kind that is in force (uvloop's, say) is replaced by pyasync.EventLoopPolicy(); one that is set later wins.
+    - asyncio.Future and asyncio.Task (also in asyncio.futures and asyncio.tasks): by stand-ins. Calling one, or deriving from
+      it, gives pyasync's class. isinstance() and issubclass() mean what they always meant: they are True for every future and
+      task, also those made before, by a class derived from asyncio.Future before, or by a loop that is not pyasync's. (Had
+      the names become pyasync's classes, all of these would have stopped being futures for whoever asks now.) The stand-ins
+      compare equal to pyasync's classes and hash like them, so `type(task) == asyncio.Task` holds; `type(task) is
+      asyncio.Task` does not. A class with a metaclass of its own that is not an ABCMeta cannot derive from a stand-in.
+    - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop, or asyncio's
+      if a selector is passed, since a pyasync loop has no use for one. Classes derived from it derive from asyncio's: they
+      are written against that class's internals. (Derive from pyasync.EventLoop for a native one.) isinstance() is True for
+      both kinds of loop.
+    - asyncio.eager_task_factory, and the future of gather().
+
+    asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
+    Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.
+    """
+    global _undo, _replaced_policy
+    with _lock:
+        if _undo is not None:
+            return
+        undo = [(owner, name, vars(owner)[name], new) for owner, name, new in _changes]
+        for owner, name, _, new in undo:
+            setattr(owner, name, new)
+        _undo = undo
+        current = policy._get_stdlib_policy()
+        if getattr(current, "_loop_factory", None) is not EventLoop:
+            ours = policy.EventLoopPolicy()
+            policy._set_stdlib_policy(ours)
+            _replaced_policy = current, ours
+
+
+def uninstall():
+    """Puts asyncio back as install() found it; without an install() it does nothing.
+
+    Objects that exist stay what they are. A name or a policy that somebody else has replaced since install() is left to them.
+    """
+    global _undo, _replaced_policy
+    with _lock:
+        if _undo is None:
+            return
+        for owner, name, old, new in _undo:
+            if vars(owner).get(name) is new:
+                setattr(owner, name, old)
+        _undo = None
+        if _replaced_policy is not None:
+            before, ours = _replaced_policy
+            if asyncio.events._event_loop_policy is ours:
+                policy._set_stdlib_policy(before)
+            _replaced_policy = None

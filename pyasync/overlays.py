@@ -1,0 +1,134 @@
+"""asyncio's modules events, futures, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
+of asyncio that would otherwise make asyncio's own futures, tasks or loops.
+
+Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
+The exceptions are gather(), whose future is a class of its own, eager_task_factory, and, up to 3.13, the functions that make
+a loop when there is none. These are asyncio's own code objects, run with other globals: each Python version's behaviour
+comes with them.
+"""
+import asyncio
+import functools
+import types
+from asyncio import events as _events
+from asyncio import futures as _futures
+from asyncio import tasks as _tasks
+from asyncio import unix_events as _unix_events
+
+from . import _core, policy
+from .loop import EventLoop
+
+Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
+# As asyncio has it from 3.13 on: the selector loop is the platform's event loop.
+SelectorEventLoop = EventLoop
+
+
+class Overlay(types.ModuleType):
+    """A module of asyncio in which some names mean something else. All others are read from and set in the original, so that
+    patching `pyasync.tasks._name` patches what asyncio's code uses. Deleting such a name takes back what was set here: to
+    mock and pytest an attribute that is not in `__dict__` is one to be deleted when the patch ends."""
+
+    def __init__(self, original, names):
+        super().__init__("pyasync." + original.__name__.rpartition(".")[2], original.__doc__)
+        self.__dict__.update(names, _original=original, _before={}, __all__=original.__all__, __package__="pyasync")
+
+    def __getattr__(self, name):
+        return getattr(self._original, name)
+
+    def __setattr__(self, name, value):
+        if name in self.__dict__:
+            super().__setattr__(name, value)
+        else:
+            if hasattr(self._original, name):
+                self._before.setdefault(name, getattr(self._original, name))
+            setattr(self._original, name, value)
+
+    def __delattr__(self, name):
+        if name in self.__dict__:
+            super().__delattr__(name)
+        elif name in self._before:
+            setattr(self._original, name, self._before.pop(name))
+        else:
+            delattr(self._original, name)
+
+    def __dir__(self):
+        return sorted({*self.__dict__, *dir(self._original)} - {"_original", "_before"})
+
+
+class _GatheringFuture(Future):
+    """The future of gather(): cancelling it cancels the children, and it is cancelled when they are done."""
+
+    def __init__(self, children, *, loop):
+        super().__init__(loop=loop)
+        self._children = children
+        self._cancel_requested = False
+
+    def cancel(self, msg=None):
+        """Cancels the children that are not done; True if there was one. msg goes to their CancelledError."""
+        if self.done():
+            return False
+        cancelled = [child.cancel(msg=msg) for child in self._children]
+        if not any(cancelled):
+            return False
+        self._cancel_requested = True
+        return True
+
+
+def _rebound(names, namespace):
+    """asyncio's functions of these names, seeing namespace as their globals; they find each other there as well."""
+    for name in names:
+        function = namespace.get(name)
+        if function is None:             # _ensure_future is 3.11's only
+            continue
+        copy = types.FunctionType(function.__code__, namespace, name, function.__defaults__, function.__closure__)
+        copy.__kwdefaults__ = function.__kwdefaults__
+        copy.__doc__ = function.__doc__
+        copy.__qualname__ = function.__qualname__
+        copy.__module__ = "pyasync"
+        namespace[name] = copy
+
+
+_names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}
+_names.update(Handle=Handle, TimerHandle=TimerHandle)
+if hasattr(_events, "_get_event_loop"):                      # 3.11
+    _names["_get_event_loop"] = lambda stacklevel=3: policy.get_event_loop()
+events = Overlay(_events, _names)
+
+_namespace = {**vars(_tasks), "_GatheringFuture": _GatheringFuture, "events": events}
+if policy._makes_loops:
+    _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
+    if hasattr(_tasks, "_AsCompletedIterator"):              # 3.13; before, as_completed() is a generator function
+        @functools.wraps(_tasks.as_completed)
+        def as_completed(fs, *, timeout=None):
+            if _events._get_running_loop() is None and not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
+                policy.get_event_loop()                      # asyncio's iterator then finds this one
+            return _tasks.as_completed(fs, timeout=timeout)
+        as_completed.__module__ = "pyasync"
+    else:
+        _rebound(("as_completed",), _namespace)
+        as_completed = _namespace["as_completed"]
+    ensure_future, shield = _namespace["ensure_future"], _namespace["shield"]
+    _futures_namespace = {**vars(_futures), "events": events}
+    _rebound(("wrap_future",), _futures_namespace)
+    wrap_future = _futures_namespace["wrap_future"]
+else:
+    _rebound(("gather",), _namespace)
+    ensure_future, shield, as_completed = _tasks.ensure_future, _tasks.shield, _tasks.as_completed
+    wrap_future = _futures.wrap_future
+gather = _namespace["gather"]
+
+_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, as_completed=as_completed,
+              _GatheringFuture=_GatheringFuture)
+if hasattr(_tasks, "eager_task_factory"):                    # 3.12
+    eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
+tasks = Overlay(_tasks, _names)
+
+futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
+
+_names = dict(SelectorEventLoop=SelectorEventLoop)
+if hasattr(_unix_events, "EventLoop"):                       # 3.13
+    _names["EventLoop"] = EventLoop
+if hasattr(_unix_events, "DefaultEventLoopPolicy"):          # up to 3.13
+    _names["DefaultEventLoopPolicy"] = policy.EventLoopPolicy
+else:
+    _names["_DefaultEventLoopPolicy"] = policy.EventLoopPolicy
+unix_events = Overlay(_unix_events, _names)

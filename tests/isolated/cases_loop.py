@@ -1,0 +1,521 @@
+"""Cases for growth.py: callbacks and timers, the loop, descriptors and signals, transports and streams."""
+import asyncio
+import contextvars
+import functools
+import gc
+import os
+import signal
+import socket
+import tempfile
+import threading
+import warnings
+
+from cases import REPEAT, case, on_loop, swallow
+
+
+# ---- callbacks and timers
+
+@on_loop
+async def call_soon(m, loop):
+    context = contextvars.copy_context()
+    for i in range(REPEAT):
+        loop.call_soon(int, i)
+        loop.call_soon(lambda: None, context=context)
+        h = loop.call_soon(print, [i])
+        repr(h), h._args, h._callback, h.get_context() if hasattr(h, "get_context") else None
+        h.cancel()
+        h.cancelled()
+        if i % 7 == 0:
+            await m.sleep(0)
+    await m.sleep(0)
+
+
+@on_loop
+async def call_soon_bad(m, loop):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 60
+    for _ in range(REPEAT):
+        for bad in (None, 3, swallow, object()):
+            try:
+                loop.call_soon(bad)
+            except TypeError:
+                pass
+    loop.set_debug(False)
+
+
+@on_loop
+async def call_soon_raises(m, loop):
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(str(context["exception"])))
+
+    def fails(x):
+        raise ValueError(x)
+    for i in range(REPEAT):
+        loop.call_soon(fails, i)
+    await m.sleep(0)
+    assert len(reports) == REPEAT
+    loop.set_exception_handler(None)
+
+
+@on_loop
+async def call_soon_threadsafe(m, loop):
+    done = loop.create_future()
+
+    def other():
+        for i in range(REPEAT):
+            loop.call_soon_threadsafe(int, i)
+        loop.call_soon_threadsafe(done.set_result, None)
+    thread = threading.Thread(target=other)
+    thread.start()
+    await done
+    thread.join()
+
+
+@on_loop
+async def timers(m, loop):
+    done = loop.create_future()
+    for i in range(REPEAT):
+        loop.call_later(0.0001 * (i % 5), int, i)
+        loop.call_at(loop.time(), int, i)
+        h = loop.call_later(1000 + i % 3, print, [i])
+        repr(h), h.when(), h._when, hash(h), h == h
+        h.cancel()
+    loop.call_later(0.002, done.set_result, None)
+    await done
+
+
+@case
+def timers_left(m):
+    """Timers and callbacks still waiting when the loop closes."""
+    loop = m.new_event_loop()
+    for i in range(REPEAT):
+        loop.call_later(1000, print, [loop, i])
+        loop.call_soon(print, [loop, i])
+    loop.close()
+
+
+@on_loop
+async def sleep(m, loop):
+    for _ in range(REPEAT):
+        await m.sleep(0)
+        await m.sleep(0.0001, [1])
+        t = m.create_task(m.sleep(1000))
+        await m.sleep(0)
+        t.cancel()
+        await swallow(t)
+
+
+# ---- the loop
+
+@case
+def loop_unused(m):
+    for _ in range(REPEAT):
+        m.new_event_loop().close()
+
+
+@case
+def loop_run_and_close(m):
+    for _ in range(REPEAT):
+        loop = m.new_event_loop()
+        loop.run_until_complete(m.sleep(0))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.note = [loop]
+        loop.close()
+
+
+@case
+def loop_run_fails(m):
+    async def fails():
+        raise KeyError("on purpose")
+    for _ in range(REPEAT):
+        loop = m.new_event_loop()
+        for attempt in (lambda: loop.run_until_complete(fails()), lambda: loop.run_until_complete(3)):
+            try:
+                attempt()
+            except (KeyError, TypeError):
+                pass
+        loop.close()
+        for attempt in (lambda: loop.call_soon(print), lambda: loop.call_later(1, print), loop.run_forever,
+                        lambda: loop.call_soon_threadsafe(print)):
+            try:
+                attempt()
+            except RuntimeError:
+                pass
+
+
+@case
+def runner(m):
+    async def main():
+        m.create_task(swallow(m.sleep(1000)))
+        await m.sleep(0)
+        return [1]
+    for _ in range(REPEAT):
+        assert m.run(main()) == [1]
+
+
+@functools.cache
+def loop_class(m):
+    class Mine(m.EventLoop if hasattr(m, "EventLoop") else m.SelectorEventLoop):
+        def call_soon(self, callback, *args, context=None):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().call_soon(callback, *args, context=context)
+    return Mine
+
+
+@case
+def loop_subclass(m):
+    Mine = loop_class(m)
+    for _ in range(REPEAT // 4):
+        loop = Mine()
+        loop.run_until_complete(m.sleep(0.0001))
+        loop.close()
+
+
+@case
+def loop_instance_overrides(m):
+    for _ in range(REPEAT // 4):
+        loop = m.new_event_loop()
+        original = loop.time
+        loop.time = lambda: original() + 5
+        loop.run_until_complete(m.sleep(0.0001))
+        loop.close()
+
+
+@on_loop
+async def async_generators(m, loop):
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            await m.sleep(0)
+    for _ in range(REPEAT):
+        async for _ in numbers():
+            break
+        await m.sleep(0)
+    gc.collect()
+    await m.sleep(0)
+    await loop.shutdown_asyncgens()
+
+
+@on_loop
+async def executor(m, loop):
+    for i in range(REPEAT // 4):
+        assert await loop.run_in_executor(None, int, i) == i
+        assert await m.to_thread(int, i) == i
+    await loop.shutdown_default_executor()
+
+
+@on_loop
+async def run_coroutine_threadsafe(m, loop):
+    async def child(i):
+        await m.sleep(0)
+        return i
+
+    def other():
+        return [m.run_coroutine_threadsafe(child(i), loop).result() for i in range(REPEAT // 4)]
+    assert await m.to_thread(other) == list(range(REPEAT // 4))
+    await loop.shutdown_default_executor()
+
+
+@on_loop
+async def debug_mode(m, loop):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 60
+
+    async def child():
+        f = loop.create_future()
+        loop.call_later(0.0001, f.set_result, None)
+        loop.call_soon(int)
+        await f
+    for _ in range(REPEAT):
+        await m.create_task(child())
+    loop.set_debug(False)
+
+
+# ---- descriptors, sockets, signals
+
+def pair():
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+    return a, b
+
+
+@on_loop
+async def readers_writers(m, loop):
+    for i in range(REPEAT):
+        a, b = pair()
+        readable, writable = loop.create_future(), loop.create_future()
+        loop.add_reader(a, lambda: None)
+        loop.add_reader(a, lambda f, x: f.done() or f.set_result(x), readable, i)
+        loop.add_writer(a.fileno(), lambda: writable.done() or writable.set_result(None))
+        b.send(b"x")
+        await readable
+        await writable
+        assert loop.remove_reader(a) and loop.remove_writer(a) and not loop.remove_reader(a)
+        a.close()
+        b.close()
+
+
+@case
+def readers_left(m):
+    """Watchers still there when the loop closes."""
+    for _ in range(REPEAT // 4):
+        loop = m.new_event_loop()
+        pairs = [pair() for _ in range(4)]
+        for a, b in pairs:
+            loop.add_reader(a, print, [loop])
+            loop.add_writer(b, print, [loop])
+        loop.close()
+        for a, b in pairs:
+            a.close()
+            b.close()
+
+
+@on_loop
+async def sock_operations(m, loop):
+    server = socket.create_server(("127.0.0.1", 0))
+    server.setblocking(False)
+    for i in range(REPEAT // 2):
+        client = socket.socket()
+        client.setblocking(False)
+        accepting = m.create_task(loop.sock_accept(server))
+        await loop.sock_connect(client, server.getsockname())
+        peer, _ = await accepting
+        reading = m.create_task(loop.sock_recv(peer, 100))
+        await m.sleep(0)
+        await loop.sock_sendall(client, b"hello")
+        assert await reading == b"hello"
+        waiting = m.create_task(loop.sock_recv_into(peer, bytearray(10)))
+        await m.sleep(0)
+        waiting.cancel()
+        await swallow(waiting)
+        client.close()
+        peer.close()
+    server.close()
+
+
+@on_loop
+async def signal_handlers(m, loop):
+    for i in range(REPEAT // 4):
+        got = loop.create_future()
+        loop.add_signal_handler(signal.SIGUSR1, got.set_result, [i])
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert await got == [i]
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+        try:
+            loop.add_signal_handler(signal.SIGKILL, print)
+        except (RuntimeError, OSError):
+            pass
+
+
+@case
+def signal_handlers_left(m):
+    for _ in range(REPEAT // 4):
+        loop = m.new_event_loop()
+        loop.add_signal_handler(signal.SIGUSR1, print, [loop])
+        loop.run_until_complete(m.sleep(0))
+        loop.close()
+
+
+# ---- transports, servers, streams
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class Asker(asyncio.Protocol):
+    def __init__(self, done):
+        self.done, self.got = done, b""
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.writelines([b"hello ", b"world"])
+
+    def data_received(self, data):
+        self.got += data
+        if len(self.got) == 11:
+            self.transport.close()
+
+    def connection_lost(self, exc):
+        self.done.set_result(self.got)
+
+
+class Buffered(asyncio.BufferedProtocol):
+    def __init__(self, done):
+        self.done, self.buffer, self.size = done, bytearray(100), 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.write(b"hello world")
+
+    def get_buffer(self, hint):
+        return self.buffer
+
+    def buffer_updated(self, n):
+        self.size += n
+        if self.size == 11:
+            self.transport.abort()
+
+    def connection_lost(self, exc):
+        self.done.set_result(self.size)
+
+
+class Bad(asyncio.Protocol):
+    def data_received(self, data):
+        raise ValueError("data")
+
+    def connection_lost(self, exc):
+        raise ValueError("lost")
+
+
+class Worse(Bad):
+    def connection_made(self, transport):
+        raise ValueError("made")
+
+
+class Quiet(asyncio.Protocol):
+    paused = False
+
+    def pause_writing(self):
+        self.paused = True
+
+    def resume_writing(self):
+        self.paused = False
+
+
+@on_loop
+async def protocol_echo(m, loop):
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    for _ in range(REPEAT // 4):
+        done = loop.create_future()
+        transport, _ = await loop.create_connection(lambda: Asker(done), *address)
+        for key in ("socket", "peername", "sockname", "nothing"):
+            transport.get_extra_info(key)
+        repr(transport)
+        assert await done == b"hello world"
+        done = loop.create_future()
+        await loop.create_connection(lambda: Buffered(done), *address)
+        assert await done == 11
+    server.close()
+    await server.wait_closed()
+
+
+@on_loop
+async def unix_echo(m, loop):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        server = await loop.create_unix_server(Echo, path)
+        for _ in range(REPEAT // 4):
+            done = loop.create_future()
+            await loop.create_unix_connection(lambda: Asker(done), path)
+            assert await done == b"hello world"
+        server.close()
+        await server.wait_closed()
+
+
+@on_loop
+async def connection_refused(m, loop):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        address = s.getsockname()
+    for _ in range(REPEAT // 4):
+        try:
+            await loop.create_connection(asyncio.Protocol, *address)
+        except ConnectionRefusedError:
+            pass
+
+
+@on_loop
+async def protocol_raises(m, loop):
+    """Every method of a protocol fails once; the exception handler hears of it and the transport goes away."""
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+
+    for kind in (Bad, Worse):
+        for _ in range(REPEAT // 8):
+            a, b = pair()
+            b.send(b"data")
+            transport, _ = await loop.create_connection(kind, sock=a)
+            await m.sleep(0.001)
+            transport.abort()
+            await m.sleep(0)
+            await m.sleep(0)
+            b.close()
+    assert reports
+    loop.set_exception_handler(None)
+
+
+@on_loop
+async def write_buffering(m, loop):
+    chunk = b"x" * 100_000
+    for _ in range(REPEAT // 8):
+        a, b = pair()
+        transport, protocol = await loop.create_connection(Quiet, sock=a)
+        for _ in range(10):
+            transport.write(chunk)
+        transport.write(bytearray(chunk))
+        transport.write(memoryview(chunk)[10:])
+        assert protocol.paused and transport.get_write_buffer_size()
+        got = 0
+        while got < 12 * len(chunk) - 10:
+            got += len(await loop.sock_recv(b, 1 << 20))
+        await m.sleep(0)
+        transport.write(chunk * 20)
+        transport.pause_reading()
+        transport.abort()                       # with data still waiting
+        await m.sleep(0)
+        b.close()
+
+
+@on_loop
+async def streams(m, loop):
+    async def handle(reader, writer):
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+        await swallow(writer.wait_closed())
+    server = await m.start_server(handle, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    for i in range(REPEAT // 8):
+        reader, writer = await m.open_connection(*address)
+        for n in range(3):
+            writer.write(b"%d\n" % n)
+            await writer.drain()
+            assert await reader.readuntil() == b"%d\n" % n
+        waiting = m.create_task(reader.read(10))
+        await m.sleep(0)
+        waiting.cancel()
+        await swallow(waiting)
+        if i % 2:
+            writer.write_eof()
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+    await m.sleep(0.002)
+    server.close()
+    await server.wait_closed()
+
+
+@on_loop
+async def server_with_connections_left(m, loop):
+    """The loop closes while a server and its connections are open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        clients = []
+        for _ in range(3):
+            t, p = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+            clients.append(t)
+        await m.sleep(0.001)
+        for t in clients:
+            t.abort()
+        server.close()
+        await m.sleep(0.001)

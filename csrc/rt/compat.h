@@ -175,6 +175,21 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 
+#define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
+#define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)
+#if PY_VERSION_HEX >= 0x030E0000
+#define PA_WRITE_TYPE_ERROR "data argument must be a bytes, bytearray, or memoryview object, not %R"
+#else
+#define PA_WRITE_TYPE_ERROR "data argument must be a bytes-like object, not %R"
+#endif
+#if PY_VERSION_HEX >= 0x030F0000 /* transports and servers take the context of their callbacks */
+#define PA_TRANSPORT_CONTEXT_ARGUMENT "context",
+#define PA_TRANSPORT_CONTEXT(value) (value)
+#else
+#define PA_TRANSPORT_CONTEXT_ARGUMENT
+#define PA_TRANSPORT_CONTEXT(value) ((PyObject *)NULL)
+#endif
+
 /* ---- Module slots ---- */
 #if PY_VERSION_HEX >= 0x030C0000
 #define PA_MODULE_SLOT_INTERPRETERS {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},

@@ -35,6 +35,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pa_ready_ring_init(&loop->ready);
     pa_ready_ring_init(&loop->inbox);
     pa_heap_init(&loop->timers);
+    pa_link_init(&loop->deferred);
     loop->wakeup = (pa_wakeup){.read_fd = -1, .write_fd = -1};
     pa_signals_init(loop);
     loop->slow_callback_duration = 0.1;

@@ -282,17 +282,7 @@ static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *loop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    ((pa_loop *)self)->stopping = true;
-    Py_RETURN_NONE;
-}
-
 PyMethodDef pa_loop_run_methods[] = {
-    {"stop", loop_stop, METH_NOARGS,
-     PyDoc_STR("stop($self, /)\n--\n\n"
-               "Stop running the event loop.\n\n"
-               "Every callback already scheduled will still run: run_forever() ends after a complete iteration.")},
     {"_run_once", loop_run_once, METH_NOARGS,
      PyDoc_STR("_run_once($self, /)\n--\n\nRun one full iteration: wait for I/O, queue what is due, call what is ready.")},
     {"_run_ticks", loop_run_ticks, METH_NOARGS,

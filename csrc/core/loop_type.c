@@ -127,11 +127,15 @@ static void loop_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* What is assigned to an instance may be a method's override. */
+/* What enters or leaves the instance's dict may be a method's override. */
 static int loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
-    ((pa_loop *)self)->over.type_tag = 0;
-    return PyObject_GenericSetAttr(self, name, value);
+    pa_loop *loop = (pa_loop *)self;
+    Py_ssize_t used = pa_loop_dict_used(loop);
+    int rc = PyObject_GenericSetAttr(self, name, value);
+    if (pa_loop_dict_used(loop) != used)
+        loop->over.type_tag = 0;
+    return rc;
 }
 
 static PyObject *loop_open(PyObject *self, PyObject *name)

@@ -16,6 +16,7 @@ from asyncio import base_events, events, selector_events, unix_events
 from asyncio.log import logger
 
 from . import _core
+from .sockets import SocketMethods
 
 __all__ = ("EventLoop", "new_event_loop")
 
@@ -85,7 +86,7 @@ def _borrow(namespace, *sources):
                 namespace.setdefault(name, vars(source)[name])
 
 
-class EventLoop(_core.EventLoop, asyncio.BaseEventLoop):
+class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 
     def __init__(self, selector=None):
@@ -199,7 +200,7 @@ class EventLoop(_core.EventLoop, asyncio.BaseEventLoop):
                     " create_unix_connection create_unix_server _make_read_pipe_transport _make_write_pipe_transport"
                     " _make_subprocess_transport _child_watcher_callback _sock_sendfile_native _sock_sendfile_native_impl"
                     " _sock_sendfile_update_filepos _sock_add_cancellation_callback"),
-        (_SelectorLoop, "_make_datagram_transport _sendfile_native"),
+        (_SelectorLoop, "_make_datagram_transport"),
     )
 
 

@@ -1,10 +1,9 @@
 """What the event loop does with sockets and is written in Python: coroutines around the native operations of csrc/net/sock_ops.c,
 TLS through asyncio's sslproto, and asyncio's own methods where they are not hot.
 """
-import os
 import socket
 
-from asyncio import base_events, selector_events, sslproto, unix_events
+from asyncio import base_events, selector_events, sslproto
 
 
 class SocketMethods:
@@ -68,8 +67,16 @@ class SocketMethods:
 
     # ---- sendfile ----
 
-    if hasattr(os, "sendfile"):
-        _sock_sendfile_native = unix_events._UnixSelectorEventLoop._sock_sendfile_native
-        _sock_sendfile_native_impl = unix_events._UnixSelectorEventLoop._sock_sendfile_native_impl
-        _sock_sendfile_update_filepos = unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos
-        _sock_add_cancellation_callback = unix_events._UnixSelectorEventLoop._sock_add_cancellation_callback
+    async def _sendfile_native(self, transp, file, offset, count):
+        """os.sendfile() on the transport's socket, once what was written before has gone out."""
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        transp._lend_fd()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            transp._take_fd_back()
+            if resume_reading:
+                transp.resume_reading()

@@ -492,8 +492,26 @@ static PyType_Slot task_slots[] = {
     {0, NULL},
 };
 
+/* Until 3.13 asyncio.Task has the attributes of Future in its own dict, and error texts name the class that has them. */
+static int add_future_attributes(PyTypeObject *type)
+{
+    if (!PA_TASK_REPEATS_ATTRIBUTES)
+        return 0;
+    for (PyGetSetDef *def = pa_future_getset; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyDict_SetItemString(type->tp_dict, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    PyType_Modified(type);
+    return 0;
+}
+
 int pa_task_setup(PyObject *module, pa_state *st)
 {
+    if (pa_task_step_setup(module, st) < 0)
+        return -1;
     if ((st->base_set_name = PyObject_GetAttr((PyObject *)st->aio_Task, st->names.set_name)) == NULL)
         return -1;
     PyType_Spec spec = {"pyasync.Task", (int)(st->aio_Task->tp_basicsize + (Py_ssize_t)sizeof(pa_task)), 0,
@@ -504,5 +522,5 @@ int pa_task_setup(PyObject *module, pa_state *st)
         return -1;
     st->Task = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    return st->Task != NULL ? PyModule_AddType(module, st->Task) : -1;
+    return st->Task != NULL && add_future_attributes(st->Task) == 0 ? PyModule_AddType(module, st->Task) : -1;
 }

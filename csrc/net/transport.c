@@ -586,6 +586,23 @@ static PyObject *method_reset_empty_waiter(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* While the descriptor is lent, the loop's add_writer() takes it for somebody else's operation. */
+static PyObject *method_lend_fd(PyObject *op, PyObject *unused)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (self->loop != NULL)
+        pa_watch_detach(self->loop, &self->watch);
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_take_fd_back(PyObject *op, PyObject *unused)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (!self->conn_lost && self->watch.fd < 0 && pa_watch_attach(self->loop, &self->watch, self->fd, 0) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef transport_methods[] = {
     {"close", method_close, METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
@@ -599,6 +616,8 @@ static PyMethodDef transport_methods[] = {
     {"_start", method_start, METH_O, NULL},
     {"_make_empty_waiter", method_make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", method_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_lend_fd", method_lend_fd, METH_NOARGS, NULL},
+    {"_take_fd_back", method_take_fd_back, METH_NOARGS, NULL},
     {NULL},
 };
 

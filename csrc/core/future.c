@@ -126,7 +126,13 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
         return -1;
     }
     reset(f);
-    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(f->st->get_event_loop) : Py_NewRef(loop);
+    if (loop == NULL || loop == Py_None) {
+        PyObject *get_event_loop = Py_NewRef(f->st->get_event_loop);
+        loop = PyObject_CallNoArgs(get_event_loop);
+        Py_DECREF(get_event_loop);
+    } else {
+        Py_INCREF(loop);
+    }
     if (loop == NULL)
         return -1;
     Py_XSETREF(f->loop, loop);
@@ -771,9 +777,25 @@ static int setup_carrier(PyObject *module, pa_state *st)
 static int setup_carrier(PyObject *module, pa_state *st) { return 0; }
 #endif
 
+PyDoc_STRVAR(use_get_event_loop_doc, "_use_get_event_loop($module, function, /)\n--\n\n"
+             "Make function what Future() asks for a loop when it is given none.");
+static PyObject *use_get_event_loop(PyObject *module, PyObject *function)
+{
+    pa_state *st = pa_state_of_module(module);
+    PyObject *before = st->get_event_loop;
+    st->get_event_loop = Py_NewRef(function);
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef future_functions[] = {
+    {"_use_get_event_loop", use_get_event_loop, METH_O, use_get_event_loop_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 int pa_future_setup(PyObject *module, pa_state *st)
 {
-    if (setup_carrier(module, st) < 0 || pa_future_iter_setup(module, st) < 0)
+    if (PyModule_AddFunctions(module, future_functions) < 0 || setup_carrier(module, st) < 0 || pa_future_iter_setup(module, st) < 0)
         return -1;
     if (PA_HAS_CALL_GRAPH &&
         (st->base_awaited_by = PyDict_GetItemWithError(st->aio_Future->tp_dict, st->names._asyncio_awaited_by)) == NULL) {

@@ -31,7 +31,7 @@ from asyncio import (
     mixins, protocols, queues, selector_events, sslproto, staggered, streams, subprocess, taskgroups, threads, timeouts,
     transports, trsock)
 
-from . import runners
+from . import _registry, runners
 from .install import install, uninstall
 from .loop import EventLoop
 from .overlays import (

@@ -1,24 +1,4 @@
-"""install() and uninstall(): asyncio itself makes pyasync's objects.
-
-What is replaced, and with what:
-
-- The loop that asyncio's default policy makes, and with it asyncio.run(), Runner, new_event_loop(), get_event_loop(): on
-  every version through the policy class, so the loops that are set and the policy object stay as they are. A policy of
-  another kind that is in force (uvloop's, say) is replaced by pyasync.EventLoopPolicy(); one that is set later wins.
-- asyncio.Future and asyncio.Task (also in asyncio.futures and asyncio.tasks): by stand-ins. Calling one, or deriving from it,
-  gives pyasync's class. isinstance() and issubclass() mean what they always meant, so they stay True for futures and tasks
-  made by asyncio before, by classes derived from asyncio.Future before, and by loops that are not pyasync's. Had the names
-  become pyasync's classes, all of those would have stopped being futures. The stand-ins compare equal to pyasync's classes
-  and hash like them, so `type(task) == asyncio.Task` holds; `type(task) is asyncio.Task` does not.
-- asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop, or asyncio's
-  when a selector is passed, since a pyasync loop has no use for one. Classes derived from the stand-in derive from asyncio's:
-  they are written against that class's internals. (Derive from pyasync.EventLoop for a native one.) isinstance() is True
-  for both kinds of loop.
-- asyncio.eager_task_factory, and the future of gather().
-
-asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
-Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's, which works too.
-"""
+"""install() and uninstall(): asyncio itself makes pyasync's objects. What that means is in install()'s docstring."""
 import abc
 import asyncio
 import threading
@@ -53,7 +33,7 @@ def _stand_in(name, native, derived, make, check_instance, check_subclass):
         "__hash__": lambda cls: hash(native),
     })
     return abc.ABCMeta.__new__(metaclass, name, (native,), {
-        "__module__": "pyasync", "__doc__": native.__doc__, "__slots__": (), "_derived": derived})
+        "__module__": "asyncio", "__doc__": native.__doc__, "__slots__": (), "_derived": derived})
 
 
 def _make_selector_loop(selector=None):
@@ -88,10 +68,28 @@ _replaced_policy = None   # while installed, if install() had to set a policy: (
 
 def install():
     """Makes asyncio make pyasync's objects, for the whole process: asyncio.run(main()) runs natively, in a program that knows
-    nothing of pyasync. Call it first thing; `python -m pyasync` does.
+    nothing of pyasync. Call it first thing; `python -m pyasync` does, for the program's child processes too.
 
-    What asyncio has made already goes on working, on whichever loop; a loop that exists stays what it is. Installing twice
-    is installing once. What is replaced, and what isinstance() and subclasses see, is described at the top of pyasync.install.
+    Installing twice is installing once; uninstall() takes it back. What asyncio has made before goes on working, and a loop
+    that exists stays what it is. What is replaced, and with what:
+
+    - The loop that asyncio's default policy makes, and with it asyncio.run(), Runner, new_event_loop(), get_event_loop(): on
+      every version through the policy's class, so the loops that are set and the policy object stay as they are. A policy of
+      another kind that is in force (uvloop's, say) is replaced by pyasync.EventLoopPolicy(); one that is set later wins.
+    - asyncio.Future and asyncio.Task (also in asyncio.futures and asyncio.tasks): by stand-ins. Calling one, or deriving from
+      it, gives pyasync's class. isinstance() and issubclass() mean what they always meant: they are True for every future and
+      task, also those made before, by a class derived from asyncio.Future before, or by a loop that is not pyasync's. (Had
+      the names become pyasync's classes, all of these would have stopped being futures for whoever asks now.) The stand-ins
+      compare equal to pyasync's classes and hash like them, so `type(task) == asyncio.Task` holds; `type(task) is
+      asyncio.Task` does not. A class with a metaclass of its own that is not an ABCMeta cannot derive from a stand-in.
+    - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop, or asyncio's
+      if a selector is passed, since a pyasync loop has no use for one. Classes derived from it derive from asyncio's: they
+      are written against that class's internals. (Derive from pyasync.EventLoop for a native one.) isinstance() is True for
+      both kinds of loop.
+    - asyncio.eager_task_factory, and the future of gather().
+
+    asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
+    Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.
     """
     global _undo, _replaced_policy
     with _lock:

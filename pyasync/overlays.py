@@ -23,12 +23,13 @@ SelectorEventLoop = EventLoop
 
 
 class Overlay(types.ModuleType):
-    """A module of asyncio in which some names mean something else. All others are read from, set in and deleted from the
-    original, so that patching `pyasync.tasks._name` patches what asyncio's code uses."""
+    """A module of asyncio in which some names mean something else. All others are read from and set in the original, so that
+    patching `pyasync.tasks._name` patches what asyncio's code uses. Deleting such a name takes back what was set here: to
+    mock and pytest an attribute that is not in `__dict__` is one to be deleted when the patch ends."""
 
     def __init__(self, original, names):
         super().__init__("pyasync." + original.__name__.rpartition(".")[2], original.__doc__)
-        self.__dict__.update(names, _original=original, __all__=original.__all__, __package__="pyasync")
+        self.__dict__.update(names, _original=original, _before={}, __all__=original.__all__, __package__="pyasync")
 
     def __getattr__(self, name):
         return getattr(self._original, name)
@@ -37,16 +38,20 @@ class Overlay(types.ModuleType):
         if name in self.__dict__:
             super().__setattr__(name, value)
         else:
+            if hasattr(self._original, name):
+                self._before.setdefault(name, getattr(self._original, name))
             setattr(self._original, name, value)
 
     def __delattr__(self, name):
         if name in self.__dict__:
             super().__delattr__(name)
+        elif name in self._before:
+            setattr(self._original, name, self._before.pop(name))
         else:
             delattr(self._original, name)
 
     def __dir__(self):
-        return sorted({*self.__dict__, *dir(self._original)} - {"_original"})
+        return sorted({*self.__dict__, *dir(self._original)} - {"_original", "_before"})
 
 
 class _GatheringFuture(Future):

@@ -98,7 +98,7 @@ def _warn_of_no_loop():
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("asyncio", "pyasync"):
         frame = frame.f_back
         stacklevel += 1
-    warnings.warn("There is no current event loop", DeprecationWarning, stacklevel=stacklevel - 1)
+    warnings.warn("There is no current event loop", DeprecationWarning, stacklevel=stacklevel)
 
 
 if _makes_loops:

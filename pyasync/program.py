@@ -8,6 +8,7 @@ the program, are taken out of its traceback.
 import importlib.machinery
 import io
 import linecache
+import multiprocessing.process
 import os
 import pkgutil
 import runpy
@@ -85,7 +86,7 @@ def _run_code(code):
     if sys.version_info >= (3, 14):
         code = textwrap.dedent(code)
     compiled = compile(code, "<string>", "exec", dont_inherit=True)
-    if hasattr(linecache, "_register_code"):                 # 3.13: tracebacks show the lines of -c
+    if hasattr(linecache, "_interactive_cache"):             # 3.13.1: tracebacks show the lines of -c
         linecache._register_code(compiled, code, "<string>")
     exec(compiled, namespace)
 
@@ -152,18 +153,30 @@ def _hide_launcher(error):
     sys.excepthook = report
 
 
+class _Installer:
+    """Travels to child processes in their configuration, which is pickled for those that are not forks, and installs there."""
+
+    def __reduce__(self):
+        return _install_in_child, ()
+
+
+def _install_in_child():
+    from .install import install
+    install()
+    return _Installer()
+
+
 def main():
     """Runs what sys.argv says. Exit status and messages are those of `python`; 2 for a command line it does not understand."""
     try:
         run, what, argv = _parse(sys.argv[1:])
     except _UsageError as error:
-        print(f"{error}\n{USAGE}", end="", file=sys.stderr)
+        print(f"{error}\n{USAGE.partition(chr(10))[0]}\nTry `python -m pyasync -h' for more information.", file=sys.stderr)
         raise SystemExit(2) from None
     if run is print:
         print(what)
         return
-    from .install import install
-    install()
+    multiprocessing.process.current_process()._config["pyasync"] = _install_in_child()
     sys.argv[:] = argv
     try:
         run(what)

@@ -24,9 +24,12 @@ typedef struct {
 } pa_heap;
 
 void pa_heap_init(pa_heap *heap);
-void pa_heap_free(pa_heap *heap);                          /* the array; entries still in it are forgotten */
-int pa_heap_push(pa_heap *heap, pa_heap_entry *entry);     /* sets seq; 0 or -ENOMEM (entry stays out) */
-void pa_heap_remove(pa_heap *heap, pa_heap_entry *entry);  /* nothing if it is out; shrinks the array when mostly empty */
+/* The array. Entries still in it are forgotten, and not touched: their owners may be gone. */
+void pa_heap_free(pa_heap *heap);
+/* `when` is set, the entry in no heap. Sets seq; 0 or -ENOMEM (entry stays out). */
+int pa_heap_push(pa_heap *heap, pa_heap_entry *entry);
+/* Nothing if it is out (an entry never pushed must say so: PA_HEAP_OUT). Shrinks the array when mostly empty; cannot fail. */
+void pa_heap_remove(pa_heap *heap, pa_heap_entry *entry);
 static inline pa_heap_entry *pa_heap_min(const pa_heap *heap) { return heap->len ? heap->items[0] : NULL; }
 
 #endif

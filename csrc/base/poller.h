@@ -1,8 +1,9 @@
 /* The contract every poller backend fulfils: which descriptors are ready, level-triggered, with one blocking call.
  *
- * A poller belongs to one loop and to its thread. It knows descriptors and event bits, nothing of Python, callbacks or owners: the
- * loop keeps a table indexed by descriptor and passes the old and the new interest, so that no backend needs a look-up of its own
- * (poll, which must, keeps its index there). Errors come back as -errno.
+ * A poller belongs to one loop and to its thread; only set() may also come from another thread while wait() sleeps (asyncio allows
+ * add_reader() so much), one at a time, and then has effect from the next wait at the latest. It knows descriptors and event bits,
+ * nothing of Python, callbacks or owners: the loop keeps a table indexed by descriptor and passes the old and the new interest, so
+ * that no backend needs a look-up of its own (except poll, which must give the kernel the whole list). Errors come back as -errno.
  */
 #ifndef PA_BASE_POLLER_H
 #define PA_BASE_POLLER_H
@@ -30,13 +31,18 @@ typedef struct {
     /* The kernel object's descriptor, or -1 where there is none (poll). */
     int (*fileno)(const pa_poller *poller);
 
-    /* Change the interest in fd from `was` to `want` (0 = not registered). 0, or -errno (EPERM: a regular file on epoll; EBADF).
-     * Removing a descriptor that was closed behind our back succeeds. */
+    /* Change the interest in fd from `was` to `want` (0 = not registered). 0, or -errno (EPERM: a regular file on epoll; EBADF) and
+     * nothing changed. Removing a descriptor that was closed behind our back succeeds. A number that was closed and stands for
+     * another file by now is taken as that; only was == want == 0 asks nothing of the kernel, so passing the same interest again
+     * registers the new file. */
     int (*set)(pa_poller *poller, int fd, unsigned was, unsigned want);
 
-    /* Wait up to timeout_ns (0: do not block; negative: for ever) and fill at most `max` events. Returns their number, 0 on time-out,
-     * -EINTR on a signal, else -errno. Never returns before the time-out for want of resolution (rounds up). Called without a
-     * thread state: must not touch Python. */
+    /* Wait up to timeout_ns (0: do not block; negative: for ever) and fill at most `max` (> 0) events. Returns their number, 0 on
+     * time-out, -EINTR on a signal, else -errno. Never returns before the time-out for want of resolution (rounds up), but a
+     * time-out is cut to a day (PA_SYS_TIMEOUT_MAX): look at the clock again. A descriptor may come twice in one answer, with
+     * different bits (kqueue), and one may come that is not registered any more (a duplicate keeps the file alive; epoll): pass
+     * over it. More ready descriptors than fit come first in the next answers. Called without a thread state: must not touch
+     * Python. */
     int (*wait)(pa_poller *poller, int64_t timeout_ns, pa_poll_event *events, int max);
 } pa_poller_ops;
 

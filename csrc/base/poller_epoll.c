@@ -2,11 +2,13 @@
  *
  * The kernel keeps registrations per open file, under the descriptor number it had then, and drops them when the last descriptor of
  * that file is closed. So whoever closes a registered descriptor leaves us with a table that is wrong in one of these ways:
- *  - the number is free, or stands for another file the kernel never heard of from us: MOD and DEL say ENOENT or EBADF (or EPERM, if
- *    that is a file that cannot be polled). DEL has nothing to do then; MOD becomes ADD.
- *  - the table was cleared, but the file lives on in a duplicate, and the number is used for it again: ADD says EEXIST; it becomes MOD.
- *  - the file lives on in a duplicate, but the number is gone: it goes on being reported under that number and nobody can stop it.
- *    asyncio has the same trouble; the loop passes over descriptors it does not know.
+ *  - the number is free, or stands for another file the kernel never heard of from us: MOD and DEL say ENOENT or EBADF (or EPERM,
+ *    if that is a file that cannot be polled). DEL has nothing to do then; MOD becomes ADD.
+ *  - the table was cleared, but the file lives on in a duplicate, and the number is used for it again: ADD says EEXIST and becomes
+ *    MOD.
+ *  - the file lives on in a duplicate, but the number is gone or another file's: it goes on being reported under that number, and
+ *    nobody can stop it. asyncio has the same trouble; the loop passes over descriptors it does not know, and whoever has that
+ *    number now finds nothing to read.
  *
  * What was asked for travels in the upper half of the event's 64 bits of user data, so that a hang-up can be reported as just that.
  * Belongs to the loop's thread. */

@@ -1,9 +1,9 @@
 /* The poller of macOS and the BSDs.
  *
- * Reading and writing are two filters, each registered, reported and removed by itself: one wait may report a descriptor twice, once
- * per bit. Adding a filter that is there only renews it, so every wanted filter is added each time; that also picks up a descriptor
- * number that was closed and used again. Closing a descriptor removes its filters. An end-of-file or an error arrives as EV_EOF on each
- * filter registered, hence as every bit asked for. Belongs to the loop's thread. */
+ * Reading and writing are two filters, each registered, reported and removed by itself: one wait may report a descriptor twice,
+ * once per bit. Adding a filter that is there only renews it, so every wanted filter is added each time; that also picks up a
+ * descriptor number that was closed and used again. Closing a descriptor removes its filters. An end-of-file or an error arrives as
+ * EV_EOF on each filter registered, hence as every bit asked for. Belongs to the loop's thread. */
 #include "base/sys.h"
 
 #include "base/poller.h"

@@ -1,25 +1,31 @@
-/* The poller that every system has: poll(), which the kernel asks about each descriptor anew.
+/* The poller that every system has: poll(), which is told all descriptors each time.
  *
  * items[] holds what is registered, in no order; place[fd] is the index of fd in it plus 1, 0 if it is not registered. Ready
  * descriptors are gathered from a place that moves on with each wait, so that a short `max` starves nobody. A descriptor closed
- * behind our back is reported as everything asked for (POLLNVAL), so that its owner meets EBADF. Belongs to the loop's thread. */
+ * behind our back is reported as everything asked for (POLLNVAL), so that its owner meets EBADF.
+ *
+ * Belongs to the loop's thread. But asyncio lets any thread call add_reader() while the loop sleeps, so wait() polls a copy and the
+ * lock guards what it is copied from: such a call has effect from the next wait on. */
 #include "base/sys.h"
 
 #include "base/poller.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 
 #define FIRST 16 /* descriptors */
 
 struct pa_poller {
+    pthread_mutex_t lock; /* of these: */
     struct pollfd *items;
     size_t len, cap;
     size_t *place;
     size_t place_len;
+    /* wait()'s own: */
+    struct pollfd *asked; /* the copy that is polled */
+    size_t asked_cap;
     size_t next; /* where the next gathering starts */
 };
 
@@ -28,14 +34,21 @@ static int poll_open(pa_poller **out)
     pa_poller *poller = pa_sys_malloc(sizeof(*poller));
     if (poller == NULL) return -ENOMEM;
     memset(poller, 0, sizeof(*poller));
+    int err = pthread_mutex_init(&poller->lock, NULL);
+    if (err != 0) {
+        pa_sys_free(poller);
+        return -err;
+    }
     *out = poller;
     return 0;
 }
 
 static void poll_close(pa_poller *poller)
 {
+    pthread_mutex_destroy(&poller->lock);
     pa_sys_free(poller->items);
     pa_sys_free(poller->place);
+    pa_sys_free(poller->asked);
     pa_sys_free(poller);
 }
 
@@ -53,7 +66,7 @@ static size_t grown(size_t cap, size_t least, size_t item_size)
     return cap < least ? least : cap;
 }
 
-static int make_place(pa_poller *poller, int fd)
+static int make_place_locked(pa_poller *poller, int fd)
 {
     size_t len = grown(poller->place_len, (size_t)fd + 1, sizeof(*poller->place));
     if (len == 0) return -ENOMEM;
@@ -65,7 +78,7 @@ static int make_place(pa_poller *poller, int fd)
     return 0;
 }
 
-static int make_item(pa_poller *poller)
+static int make_item_locked(pa_poller *poller)
 {
     size_t cap = grown(poller->cap, 0, sizeof(*poller->items));
     if (cap == 0) return -ENOMEM;
@@ -76,7 +89,7 @@ static int make_item(pa_poller *poller)
     return 0;
 }
 
-static void forget(pa_poller *poller, int fd)
+static void forget_locked(pa_poller *poller, int fd)
 {
     if (fd < 0 || (size_t)fd >= poller->place_len || poller->place[fd] == 0) return;
     size_t i = poller->place[fd] - 1;
@@ -85,38 +98,70 @@ static void forget(pa_poller *poller, int fd)
     poller->place[fd] = 0;
 }
 
+static int remember_locked(pa_poller *poller, int fd, short events)
+{
+    int err;
+    if ((size_t)fd >= poller->place_len && (err = make_place_locked(poller, fd)) < 0) return err;
+    if (poller->place[fd] == 0) {
+        if (poller->len == poller->cap && (err = make_item_locked(poller)) < 0) return err;
+        poller->items[poller->len].fd = fd;
+        poller->items[poller->len].revents = 0;
+        poller->place[fd] = ++poller->len;
+    }
+    poller->items[poller->place[fd] - 1].events = events;
+    return 0;
+}
+
 static int poll_set(pa_poller *poller, int fd, unsigned was, unsigned want)
 {
     (void)was;
-    int err;
-    if (want == 0) {
-        forget(poller, fd);
-        return 0;
+    int err = 0;
+    if (want != 0) {
+        err = pa_sys_get_nonblocking(fd); /* asked only to learn whether there is such a descriptor */
+        if (err < 0) return err;
     }
-    if (fd < 0) return -EBADF;
-    err = pa_sys_get_nonblocking(fd); /* asked only to learn whether there is such a descriptor */
-    if (err < 0) return err;
-    if ((size_t)fd >= poller->place_len && (err = make_place(poller, fd)) < 0) return err;
-    if (poller->place[fd] == 0) {
-        if (poller->len == poller->cap && (err = make_item(poller)) < 0) return err;
-        poller->items[poller->len++].fd = fd;
-        poller->place[fd] = poller->len;
+    pthread_mutex_lock(&poller->lock);
+    if (want == 0)
+        forget_locked(poller, fd);
+    else
+        err = remember_locked(poller, fd, (short)((want & PA_POLL_IN ? POLLIN : 0) | (want & PA_POLL_OUT ? POLLOUT : 0)));
+    pthread_mutex_unlock(&poller->lock);
+    return err;
+}
+
+/* Copies items to asked. Their number in *len; 0 or -ENOMEM. */
+static int take_copy(pa_poller *poller, size_t *len)
+{
+    int err = 0;
+    pthread_mutex_lock(&poller->lock);
+    if (poller->asked_cap < poller->len) {
+        struct pollfd *asked = pa_sys_realloc(poller->asked, poller->cap * sizeof(*asked));
+        if (asked == NULL) {
+            err = -ENOMEM;
+            goto done;
+        }
+        poller->asked = asked;
+        poller->asked_cap = poller->cap;
     }
-    struct pollfd *item = &poller->items[poller->place[fd] - 1];
-    item->events = (short)((want & PA_POLL_IN ? POLLIN : 0) | (want & PA_POLL_OUT ? POLLOUT : 0));
-    item->revents = 0;
-    return 0;
+    *len = poller->len;
+    if (*len > 0) memcpy(poller->asked, poller->items, *len * sizeof(*poller->asked));
+done:
+    pthread_mutex_unlock(&poller->lock);
+    return err;
 }
 
 static int poll_wait_events(pa_poller *poller, int64_t timeout_ns, pa_poll_event *events, int max)
 {
-    int ready = pa_sys_poll(poller->items, poller->len, timeout_ns);
+    size_t len;
+    int err = take_copy(poller, &len);
+    if (err < 0) return err;
+    int ready = pa_sys_poll(poller->asked, len, timeout_ns);
     if (ready <= 0) return ready;
     int count = 0;
     size_t i = poller->next;
-    for (size_t seen = 0; seen < poller->len && ready > 0 && count < max; seen++, i++) {
-        if (i >= poller->len) i = 0;
-        const struct pollfd *item = &poller->items[i];
+    for (size_t seen = 0; seen < len && ready > 0 && count < max; seen++, i++) {
+        if (i >= len) i = 0;
+        const struct pollfd *item = &poller->asked[i];
         if (item->revents == 0) continue;
         ready--;
         events[count].fd = item->fd;

@@ -7,12 +7,12 @@
  *   void pa_ready_ring_free(pa_ready_ring *)          the array; elements are forgotten; ready for use again
  *   size_t pa_ready_ring_len(const pa_ready_ring *)
  *   int pa_ready_ring_push(pa_ready_ring *, pa_ready)  0 or -ENOMEM (nothing changed)
- *   pa_ready pa_ready_ring_pop(pa_ready_ring *)        the oldest; the ring must not be empty; may shrink a far too large, empty ring
+ *   pa_ready pa_ready_ring_pop(pa_ready_ring *)        the oldest of a ring not empty; may shrink one far too large that it empties
  *   pa_ready *pa_ready_ring_at(const pa_ready_ring *, size_t i)  the i-th oldest; valid until the next push, pop or take
  *   pa_ready pa_ready_ring_take(pa_ready_ring *, size_t i)       removes the i-th oldest, keeping the order of the others (O(n))
  *
- * A ring belongs to one thread at a time. Element i lies at items[(head + i) & (cap - 1)]: head and tail only ever count upwards and
- * wrap with size_t, which the power-of-two capacity divides, so that no index is ever corrected and tail - head is the length.
+ * A ring belongs to one thread at a time. Element i lies at items[(head + i) & (cap - 1)]: head and tail only ever count upwards
+ * and wrap with size_t, which the power-of-two capacity divides, so that no index is ever corrected and tail - head is the length.
  *
  * Shrinking happens at the moment the last element leaves, when there is nothing to copy, and by a quarter at a time: only if fewer
  * than an eighth of the places were used since the ring was last empty. A loop that bursts every tick therefore keeps its array.

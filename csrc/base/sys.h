@@ -98,9 +98,10 @@ int64_t pa_sys_clock(void);
 #ifdef PA_FAULTS
 
 /* The nth following call of that name (1: the next one) fails with err; with err 0 and a call that moves bytes, it moves `limit`
- * bytes at most (0: as at the end of the stream). A negative nth means the -nth and every one after it. One order per name; it stands
- * until it is replaced or reset. Names are those of the functions above without pa_sys_, plus "fcntl" for the two about blocking,
- * and "malloc" for malloc and realloc. 0, or -EINVAL: no such call, nth 0, err or limit negative, or a call that cannot fall short. */
+ * bytes at most (0: as at the end of the stream). A negative nth means the -nth and every one after it. One order per name; it
+ * stands until it is replaced or reset. Names are those of the functions above without pa_sys_, plus "fcntl" for the two about
+ * blocking, and "malloc" for malloc and realloc. A repeated (EINTR) call counts each time. 0, or -EINVAL: no such call, nth 0, err or
+ * limit negative, err 0 for a call that cannot fall short. */
 int pa_sys_fault_set(const char *call, long nth, int err, long limit);
 long pa_sys_fault_count(const char *call); /* calls since the start or the last reset; -EINVAL: no such call */
 void pa_sys_fault_reset(void);             /* forgets every order and every count */

@@ -1,5 +1,6 @@
 /* Waking a loop that sleeps in its poller, from any thread or from a signal handler: an eventfd where there is one, else a
- * non-blocking pipe. The descriptor is registered with the poller for PA_POLL_IN. */
+ * non-blocking pipe. The descriptor is registered with the poller for PA_POLL_IN. Opening, draining and closing are the loop's
+ * thread's; nobody may signal while it is being closed (a lock above sees to that), for the number may be another file's then. */
 #ifndef PA_BASE_WAKEUP_H
 #define PA_BASE_WAKEUP_H
 

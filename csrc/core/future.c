@@ -712,7 +712,7 @@ static PyMethodDef future_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef future_getset[] = {
+PyGetSetDef pa_future_getset[] = {
     {"_state", get_state, NULL, NULL, NULL},
     {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
     {"_loop", get_loop, NULL, NULL, NULL},
@@ -744,7 +744,7 @@ static PyType_Slot future_slots[] = {
     {Py_tp_iter, pa_future_iter},
     {Py_am_await, pa_future_iter},
     {Py_tp_methods, future_methods},
-    {Py_tp_getset, future_getset},
+    {Py_tp_getset, pa_future_getset},
     {0, NULL},
 };
 

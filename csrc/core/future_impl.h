@@ -99,6 +99,7 @@ pa_future *pa_future_get(PyObject *self);
 pa_future *pa_future_get_alive(PyObject *self);
 
 /* ---- future.c ---- */
+extern PyGetSetDef pa_future_getset[];
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
@@ -131,7 +132,7 @@ PyObject *pa_callbacks_list(pa_future *f);
 Py_ssize_t pa_callbacks_remove(pa_future *f, PyObject *fn);
 /* The native tasks among them, added to `set`. 0 or -1. */
 int pa_callbacks_tasks(pa_future *f, PyObject *set);
-/* loop.call_soon(fn, arg, context=context), without a Handle where the loop is ours. arg may be NULL on a foreign loop. 0 or -1. */
+/* loop.call_soon(fn, arg, context=context), without a Handle where the loop is ours and arg not NULL. 0 or -1. */
 int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *context);
 
 /* ---- future_iter.c ---- */
@@ -155,5 +156,6 @@ int pa_task_do_wakeup(PyObject *self, pa_task *t, PyObject *future);
 /* The first step of an eager task, at once. 0 or -1. */
 int pa_task_eager_start(PyObject *self, pa_task *t);
 int pa_task_soon_step(PyObject *self, pa_task *t, PyObject *exc);
+int pa_task_step_setup(PyObject *module, pa_state *st);
 
 #endif

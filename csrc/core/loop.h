@@ -73,6 +73,22 @@ int pa_loop_check_fd_free(pa_loop *loop, int fd);
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);
 
+/* ---- The end of a tick ---- */
+
+/* Work that a native object puts off until the entries of the running tick have run, once however often it asks. Embedded in the owner,
+ * of which the loop holds a reference meanwhile. */
+typedef struct {
+    pa_link link;
+    PyObject *owner;                               /* borrowed: the object this struct lies in */
+    int (*run)(pa_loop *loop, PyObject *owner);    /* no longer put off when called; 0, or -1 as a watch's on_ready */
+} pa_deferred;
+
+/* Puts the work off (nothing if it is already). False, with nothing done, if no tick of this loop is running in this thread: then the
+ * caller does it at once. */
+bool pa_loop_defer(pa_loop *loop, pa_deferred *work);
+/* The work is done, or not needed any more. Idempotent; may drop the loop's reference to the owner. */
+void pa_loop_undefer(pa_loop *loop, pa_deferred *work);
+
 /* ---- Properties ---- */
 
 /* The native loop behind `obj`, borrowed, or NULL (no exception) if it is none. Python subclasses of the loop count. */

@@ -57,7 +57,10 @@ struct pa_loop {
     pa_heap timers; /* owns its TimerHandles */
     pa_overrides over;
     bool closed, stopping, debug;
+    bool ticking;   /* run_ready() is at work: what is put off now runs when it ends */
     bool inherited; /* we are a fork's child: the poller and the wakeup are shared with the parent */
+
+    pa_link deferred; /* pa_deferred, see loop_defer.c */
 
     /* the current task of this loop as core/current.c left it */
     PyObject *current; /* owned; NULL when the registry shows none or something foreign */
@@ -162,6 +165,11 @@ int pa_handle_report(PyObject *loop, PyObject *handle);
 /* Asks the poller; wakeups from other threads end the wait. timeout in ns, negative: for ever. The number of events, or -1. */
 int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max);
 extern PyMethodDef pa_loop_run_methods[];
+
+/* ---- The end of a tick (loop_defer.c) ---- */
+
+/* Does what was put off. Keeps a raised exception, and goes on after a failure: the first one counts. 0, or -1 with what ends the run. */
+int pa_loop_run_deferred(pa_loop *loop);
 
 /* ---- Descriptors (loop_fd.c) ---- */
 int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */

@@ -61,7 +61,7 @@ void pa_loop_find_overrides(pa_loop *loop)
             bits |= names[i].bit;
     if (rc >= 0 && (rc = is_patched(st->aio_Handle, st->names._run, st->handle_run)) > 0)
         bits |= PA_OVER_HANDLE_RUN;
-    if (rc >= 0 && (rc = is_patched(st->BaseEventLoop, st->names.create_task, st->base_create_task)) > 0)
+    if (rc >= 0 && (rc = is_patched((PyTypeObject *)st->BaseEventLoop, st->names.create_task, st->base_create_task)) > 0)
         bits |= PA_OVER_CREATE_TASK;
     if (rc < 0)
         PyErr_WriteUnraisable((PyObject *)loop);

@@ -237,15 +237,21 @@ static int run_once(pa_loop *loop)
         return -1;
     if ((pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0) || queue_due(loop) < 0)
         return -1;
+    bool was_ticking = loop->ticking; /* a callback may run the loop in its turn */
+    loop->ticking = true;
     int rc = run_ready(loop);
     if (rc < 0) {
         PyObject *raised = pa_err_take();
         if (pa_current_flush(loop) < 0)
             PyErr_WriteUnraisable((PyObject *)loop);
         pa_err_restore(raised);
-        return -1;
+    } else {
+        rc = pa_current_flush(loop);
     }
-    return pa_current_flush(loop);
+    if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
+        rc = -1;
+    loop->ticking = was_ticking;
+    return rc;
 }
 
 static PyObject *loop_run_once(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -276,17 +282,7 @@ static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *loop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    ((pa_loop *)self)->stopping = true;
-    Py_RETURN_NONE;
-}
-
 PyMethodDef pa_loop_run_methods[] = {
-    {"stop", loop_stop, METH_NOARGS,
-     PyDoc_STR("stop($self, /)\n--\n\n"
-               "Stop running the event loop.\n\n"
-               "Every callback already scheduled will still run: run_forever() ends after a complete iteration.")},
     {"_run_once", loop_run_once, METH_NOARGS,
      PyDoc_STR("_run_once($self, /)\n--\n\nRun one full iteration: wait for I/O, queue what is due, call what is ready.")},
     {"_run_ticks", loop_run_ticks, METH_NOARGS,

@@ -64,15 +64,9 @@ int pa_loop_push(pa_loop *loop, pa_ready entry)
     return 0;
 }
 
-static PyObject *task_context(pa_state *st, PyObject *task)
-{
-    return PyObject_CallMethodNoArgs(task, st->names.get_context);
-}
-
 /* The Handle that asyncio would have made for this entry. New. */
 static PyObject *make_handle(pa_loop *loop, const pa_ready *entry)
 {
-    pa_state *st = loop->st;
     PyObject *callable = NULL, *args = NULL, *context = NULL, *handle = NULL;
     switch ((pa_ready_kind)entry->kind) {
     case PA_READY_HANDLE:
@@ -80,12 +74,12 @@ static PyObject *make_handle(pa_loop *loop, const pa_ready *entry)
     case PA_READY_STEP:
         callable = pa_task_step_callable(entry->a);
         args = PyTuple_New(0);
-        context = task_context(st, entry->a);
+        context = Py_NewRef(pa_task_context(entry->a));
         break;
     case PA_READY_WAKEUP:
         callable = pa_task_wakeup_callable(entry->a);
         args = PyTuple_Pack(1, (PyObject *)entry->b);
-        context = task_context(st, entry->a);
+        context = Py_NewRef(pa_task_context(entry->a));
         break;
     case PA_READY_CALLBACK:
         callable = Py_NewRef(entry->a);
@@ -297,7 +291,7 @@ static int soon_visibly(pa_loop *loop, const pa_ready *entry)
         context = entry->context != NULL ? Py_NewRef(entry->context) : Py_NewRef(Py_None);
     } else {
         callable = entry->kind == PA_READY_STEP ? pa_task_step_callable(entry->a) : pa_task_wakeup_callable(entry->a);
-        context = callable != NULL ? task_context(st, entry->a) : NULL;
+        context = callable != NULL ? Py_NewRef(pa_task_context(entry->a)) : NULL;
     }
     PyObject *keywords = PyTuple_Pack(1, st->names.context);
     if (callable != NULL && context != NULL && keywords != NULL) {

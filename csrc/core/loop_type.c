@@ -35,6 +35,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pa_ready_ring_init(&loop->ready);
     pa_ready_ring_init(&loop->inbox);
     pa_heap_init(&loop->timers);
+    pa_link_init(&loop->deferred);
     loop->wakeup = (pa_wakeup){.read_fd = -1, .write_fd = -1};
     pa_signals_init(loop);
     loop->slow_callback_duration = 0.1;
@@ -126,11 +127,15 @@ static void loop_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* What is assigned to an instance may be a method's override. */
+/* What enters or leaves the instance's dict may be a method's override. */
 static int loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
-    ((pa_loop *)self)->over.type_tag = 0;
-    return PyObject_GenericSetAttr(self, name, value);
+    pa_loop *loop = (pa_loop *)self;
+    Py_ssize_t used = pa_loop_dict_used(loop);
+    int rc = PyObject_GenericSetAttr(self, name, value);
+    if (pa_loop_dict_used(loop) != used)
+        loop->over.type_tag = 0;
+    return rc;
 }
 
 static PyObject *loop_open(PyObject *self, PyObject *name)

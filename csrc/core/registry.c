@@ -1,7 +1,7 @@
 /* Which native tasks there are, for asyncio.all_tasks().
  *
- * Tasks that are not done form an intrusive list in the module state; the list owns nothing, a task leaves it when it is done or goes
- * away. From 3.14 on CPython keeps a list of its own, into which real subclasses of asyncio.Task are put by _asyncio._register_task;
+ * Tasks that are not done form an intrusive list in the module state; the list owns nothing, a task leaves it when it is done or is
+ * finalized. From 3.14 on CPython keeps a list of its own, into which real subclasses of asyncio.Task are put by _asyncio._register_task;
  * until 3.13 asyncio has a WeakSet, whose class pyasync/_registry.py replaces by one that asks _native_tasks() here.
  */
 #include "core/registry.h"
@@ -39,13 +39,6 @@ void pa_registry_remove(pa_state *st, PyObject *task, pa_link *link)
     pa_err_restore(raised);
 }
 
-/* A new reference to the link's task; NULL for one that is being destroyed, which must not come back to life. */
-static PyObject *living_task(pa_state *st, pa_link *link)
-{
-    PyObject *task = task_of_link(st, link);
-    return Py_REFCNT(task) > 0 && !PyObject_GC_IsFinalized(task) ? Py_NewRef(task) : NULL;
-}
-
 static PyObject *list_tasks(pa_state *st)
 {
     PyObject *list = PyList_New(0);
@@ -62,8 +55,7 @@ static PyObject *list_tasks(pa_state *st)
     }
     n = 0;
     for (pa_link *link = st->tasks.next; link != &st->tasks; link = link->next)
-        if ((tasks[n] = living_task(st, link)) != NULL)
-            n++;
+        tasks[n++] = Py_NewRef(task_of_link(st, link));
     int rc = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         if (rc == 0)

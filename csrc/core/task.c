@@ -195,14 +195,28 @@ static int is_destroyed_pending(pa_task *t)
     return t->future.state == PA_FUTURE_PENDING && t->log_destroy && t->future.loop != NULL;
 }
 
+/* It also leaves the registries here: when the collector takes the interpreter apart, nobody may be left to ask in dealloc. */
 static void task_finalize(PyObject *self)
 {
     pa_task *t = pa_task_find(self);
-    if (t == NULL)
+    if (t == NULL || !pa_future_state_lives(self))
         return;
-    if (is_destroyed_pending(t) && pa_future_state_lives(self))
+    if (is_destroyed_pending(t))
         report_destroyed(self, t);
     pa_future_report_exception(self, &t->future);
+    pa_registry_remove(t->future.st, self, &t->link);
+}
+
+/* From 3.14 on CPython's list of tasks does not own them, and anybody may have registered this one: leaving it is no option. But once
+ * _asyncio itself is being taken apart, it cannot be asked any more; then the finalizer has done it. */
+static void leave_registries(PyObject *self, pa_task *t)
+{
+    pa_link_remove(&t->link);
+    if (!PA_HAS_SWAP_CURRENT_TASK || !pa_future_state_lives(self) || (pa_is_finalizing() && PyObject_GC_IsFinalized(self)))
+        return;
+    Py_SET_REFCNT(self, 1); /* an argument must be alive */
+    pa_registry_remove(t->future.st, self, &t->link);
+    Py_SET_REFCNT(self, 0);
 }
 
 void pa_task_dealloc(PyObject *self)
@@ -211,13 +225,7 @@ void pa_task_dealloc(PyObject *self)
     pa_task *t = (pa_task *)pa_future_find(self);
     if ((t->future.log_tb || is_destroyed_pending(t)) && PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
-    pa_link_remove(&t->link);
-    if (PA_HAS_SWAP_CURRENT_TASK && pa_future_state_lives(self)) {
-        /* always: somebody else may have registered it, and CPython's list does not own its tasks. A call needs a live argument. */
-        Py_SET_REFCNT(self, 1);
-        pa_registry_remove(t->future.st, self, &t->link);
-        Py_SET_REFCNT(self, 0);
-    }
+    leave_registries(self, t);
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     clear_fields(t);
@@ -330,6 +338,8 @@ static PyObject *task_get_coro(PyObject *self, PyObject *unused)
     pa_task *t = (pa_task *)pa_future_get(self);
     return t != NULL ? or_none(t->coro) : NULL;
 }
+
+PyObject *pa_task_context(PyObject *task) { return pa_task_find(task)->context; }
 
 #if PA_HAS_TASK_CONTEXT
 static PyObject *task_get_context(PyObject *self, PyObject *unused)
@@ -482,8 +492,26 @@ static PyType_Slot task_slots[] = {
     {0, NULL},
 };
 
+/* Until 3.13 asyncio.Task has the attributes of Future in its own dict, and error texts name the class that has them. */
+static int add_future_attributes(PyTypeObject *type)
+{
+    if (!PA_TASK_REPEATS_ATTRIBUTES)
+        return 0;
+    for (PyGetSetDef *def = pa_future_getset; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyDict_SetItemString(type->tp_dict, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    PyType_Modified(type);
+    return 0;
+}
+
 int pa_task_setup(PyObject *module, pa_state *st)
 {
+    if (pa_task_step_setup(module, st) < 0)
+        return -1;
     if ((st->base_set_name = PyObject_GetAttr((PyObject *)st->aio_Task, st->names.set_name)) == NULL)
         return -1;
     PyType_Spec spec = {"pyasync.Task", (int)(st->aio_Task->tp_basicsize + (Py_ssize_t)sizeof(pa_task)), 0,
@@ -494,5 +522,5 @@ int pa_task_setup(PyObject *module, pa_state *st)
         return -1;
     st->Task = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    return st->Task != NULL ? PyModule_AddType(module, st->Task) : -1;
+    return st->Task != NULL && add_future_attributes(st->Task) == 0 ? PyModule_AddType(module, st->Task) : -1;
 }

@@ -18,6 +18,9 @@ int pa_task_wakeup(pa_loop *loop, PyObject *task, PyObject *future);
 PyObject *pa_task_step_callable(PyObject *task);
 PyObject *pa_task_wakeup_callable(PyObject *task);
 
+/* The context in which the task runs: borrowed. */
+PyObject *pa_task_context(PyObject *task);
+
 int pa_task_setup(PyObject *module, pa_state *st);
 
 #endif

@@ -25,13 +25,15 @@ static int chain(PyObject *first)
 
 /* ---- Scheduling ---- */
 
+static PyObject *new_step(PyObject *task, PyObject *exc);
+
 int pa_task_soon_step(PyObject *self, pa_task *t, PyObject *exc)
 {
     if (t->ring && exc == NULL)
         return pa_loop_soon_step(t->future.native, self);
-    PyObject *step = pa_task_step_callable(self);
+    PyObject *step = new_step(self, exc);
     PyObject *context = Py_NewRef(t->context);
-    int rc = step != NULL ? pa_future_call_soon(&t->future, step, exc, context) : -1;
+    int rc = step != NULL ? pa_future_call_soon(&t->future, step, NULL, context) : -1;
     Py_DECREF(context);
     Py_XDECREF(step);
     return rc;
@@ -423,17 +425,6 @@ static PyObject *after_call(pa_task *t, PyObject *loop, int rc)
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *step_function(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (nargs > 1) {
-        PyErr_Format(PyExc_TypeError, "task_step() takes at most 1 argument (%zd given)", nargs);
-        return NULL;
-    }
-    pa_task *t = pa_task_find(self);
-    PyObject *loop = Py_NewRef(t->future.loop != NULL ? t->future.loop : Py_None);
-    return after_call(t, loop, pa_task_do_step(self, t, nargs == 1 ? args[0] : NULL));
-}
-
 static PyObject *wakeup_function(PyObject *self, PyObject *future)
 {
     pa_task *t = pa_task_find(self);
@@ -441,9 +432,111 @@ static PyObject *wakeup_function(PyObject *self, PyObject *future)
     return after_call(t, loop, pa_task_do_wakeup(self, t, future));
 }
 
-static PyMethodDef step_def = {"task_step", (PyCFunction)(void (*)(void))step_function, METH_FASTCALL, NULL};
 static PyMethodDef wakeup_def = {"task_wakeup", wakeup_function, METH_O, NULL};
 
-PyObject *pa_task_step_callable(PyObject *task) { return PyCFunction_New(&step_def, task); }
-
 PyObject *pa_task_wakeup_callable(PyObject *task) { return PyCFunction_New(&wakeup_def, task); }
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *task;
+    PyObject *exc; /* to be thrown, or NULL */
+} step_object;
+
+static PyObject *new_step(PyObject *task, PyObject *exc)
+{
+    step_object *step = PyObject_GC_New(step_object, pa_task_find(task)->future.st->TaskStep);
+    if (step == NULL)
+        return NULL;
+    step->task = Py_NewRef(task);
+    step->exc = Py_XNewRef(exc);
+    PyObject_GC_Track(step);
+    return (PyObject *)step;
+}
+
+PyObject *pa_task_step_callable(PyObject *task) { return new_step(task, NULL); }
+
+static PyObject *step_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
+        PyErr_SetString(PyExc_TypeError, "function takes no keyword arguments");
+        return NULL;
+    }
+    if (PyTuple_GET_SIZE(args) != 0) {
+        PyErr_SetString(PyExc_TypeError, "function takes no positional arguments");
+        return NULL;
+    }
+    step_object *step = (step_object *)self;
+    if (step->task == NULL)
+        Py_RETURN_NONE; /* the garbage collector took it apart */
+    PyObject *task = Py_NewRef(step->task), *exc = Py_XNewRef(step->exc);
+    pa_task *t = pa_task_find(task);
+    PyObject *loop = Py_NewRef(t->future.loop != NULL ? t->future.loop : Py_None);
+    PyObject *result = after_call(t, loop, pa_task_do_step(task, t, exc));
+    Py_XDECREF(exc);
+    Py_DECREF(task);
+    return result;
+}
+
+static PyObject *step_compare(PyObject *self, PyObject *other, int op)
+{
+    if (Py_TYPE(other) != Py_TYPE(self) || (op != Py_EQ && op != Py_NE))
+        Py_RETURN_NOTIMPLEMENTED;
+    step_object *a = (step_object *)self, *b = (step_object *)other;
+    return PyBool_FromLong((a->task == b->task && a->exc == b->exc) == (op == Py_EQ));
+}
+
+static Py_hash_t step_hash(PyObject *self) { return (Py_hash_t)((uintptr_t)((step_object *)self)->task >> 4); }
+
+static PyObject *step_self(PyObject *self, void *unused)
+{
+    PyObject *task = ((step_object *)self)->task;
+    return Py_NewRef(task != NULL ? task : Py_None);
+}
+
+static int step_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((step_object *)self)->task);
+    Py_VISIT(((step_object *)self)->exc);
+    return 0;
+}
+
+static int step_clear(PyObject *self)
+{
+    Py_CLEAR(((step_object *)self)->task);
+    Py_CLEAR(((step_object *)self)->exc);
+    return 0;
+}
+
+static void step_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)step_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef step_getset[] = {
+    {"__self__", step_self, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot step_slots[] = {
+    {Py_tp_call, step_call},
+    {Py_tp_richcompare, step_compare},
+    {Py_tp_hash, step_hash},
+    {Py_tp_getset, step_getset},
+    {Py_tp_traverse, step_traverse},
+    {Py_tp_clear, step_clear},
+    {Py_tp_dealloc, step_dealloc},
+    {0, NULL},
+};
+
+int pa_task_step_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync.TaskStepMethWrapper", sizeof(step_object), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, step_slots};
+    st->TaskStep = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return st->TaskStep != NULL ? 0 : -1;
+}

@@ -141,6 +141,16 @@ static inline PyObject *pa_gc_new_extra(PyTypeObject *carrier, PyTypeObject *typ
 #endif
 }
 
+/* Whether the interpreter is being taken down. */
+static inline int pa_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
 /* Why a setter refuses to delete an attribute: `attribute 'a' of 'T' objects cannot be deleted` from 3.14 on. */
 static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 {
@@ -157,10 +167,26 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 #define PA_HAS_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 #define PA_HAS_TASK_CONTEXT (PY_VERSION_HEX >= 0x030C0000)          /* Task.get_context */
 #define PA_UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)       /* the last uncancel() undoes a cancellation not yet delivered */
+#define PA_TASK_REPEATS_ATTRIBUTES (PY_VERSION_HEX < 0x030E0000)    /* asyncio.Task's own dict has Future's attributes */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
+
+#define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
+#define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)
+#if PY_VERSION_HEX >= 0x030E0000
+#define PA_WRITE_TYPE_ERROR "data argument must be a bytes, bytearray, or memoryview object, not %R"
+#else
+#define PA_WRITE_TYPE_ERROR "data argument must be a bytes-like object, not %R"
+#endif
+#if PY_VERSION_HEX >= 0x030F0000 /* transports and servers take the context of their callbacks */
+#define PA_TRANSPORT_CONTEXT_ARGUMENT "context",
+#define PA_TRANSPORT_CONTEXT(value) (value)
+#else
+#define PA_TRANSPORT_CONTEXT_ARGUMENT
+#define PA_TRANSPORT_CONTEXT(value) ((PyObject *)NULL)
+#endif
 
 /* ---- Module slots ---- */
 #if PY_VERSION_HEX >= 0x030C0000

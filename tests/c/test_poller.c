@@ -380,6 +380,41 @@ static void woken(void)
 
 CASE(another_thread_wakes_it) { each_backend(woken); }
 
+typedef struct {
+    int fds[100][2];
+    int failed;
+} helper;
+
+static void *registering(void *arg)
+{
+    helper *h = arg;
+    usleep(2000);
+    for (int i = 0; i < 100; i++) h->failed |= ops->set(poller, h->fds[i][0], 0, IN);
+    for (int i = 1; i < 100; i++) h->failed |= ops->set(poller, h->fds[i][0], IN, 0);
+    return NULL;
+}
+
+/* asyncio tolerates add_reader() from another thread while the loop waits; every array must survive growing meanwhile. */
+static void registered_meanwhile(void)
+{
+    static helper h;
+    pthread_t thread;
+    h.failed = 0;
+    for (int i = 0; i < 100; i++) pair(h.fds[i]);
+    CHECK_INT(pthread_create(&thread, NULL, registering, &h), 0);
+    for (int i = 0; i < 10; i++) CHECK_INT(ready_bits(h.fds[0][0], MS), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    CHECK_INT(h.failed, 0);
+    CHECK_INT(pa_sys_write(h.fds[0][1], "x", 1), 1);
+    CHECK_INT(pa_sys_write(h.fds[1][1], "x", 1), 1);
+    CHECK_INT(ready_bits(h.fds[0][0], FOR_EVER), IN);
+    CHECK_INT(ready_bits(h.fds[1][0], FOR_EVER), 0);
+    CHECK_INT(ops->set(poller, h.fds[0][0], IN, 0), 0);
+    for (int i = 0; i < 100; i++) close_pair(h.fds[i]);
+}
+
+CASE(another_thread_registers_meanwhile) { each_backend(registered_meanwhile); }
+
 /* A short array shows all of them in turn, though nobody reads. */
 static void starving(void)
 {
@@ -488,7 +523,7 @@ CASE(opening_fails_cleanly)
 
 CASE(poll_without_memory_stays_as_it_was)
 {
-    int fds[20][2];
+    int fds[20][2], waits_failed = 0;
     ops = pa_poller_find("poll");
     CHECK_INT(ops->open(&poller), 0);
     for (int i = 0; i < 20; i++) {
@@ -508,8 +543,15 @@ CASE(poll_without_memory_stays_as_it_was)
         }
         pa_sys_fault_reset();
         if (err < 0) CHECK_INT(ops->set(poller, fds[i][0], 0, IN), 0);
+        CHECK_INT(pa_sys_fault_set("malloc", 1, ENOMEM, 0), 0); /* the copy that wait() polls */
+        pa_poll_event events[20];
+        int count = ops->wait(poller, 0, events, 20);
+        CHECK(count == i + 1 || count == -ENOMEM);
+        waits_failed += count < 0;
+        pa_sys_fault_reset();
         for (int j = 0; j < 20; j++) CHECK_INT(ready_bits(fds[j][0], 0), j <= i ? IN : 0);
     }
+    CHECK_INT(waits_failed, 2); /* at the first and the second size */
     for (int i = 0; i < 20; i++) close_pair(fds[i]);
     ops->close(poller);
 }

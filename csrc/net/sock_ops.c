@@ -1,0 +1,442 @@
+/* loop.sock_recv() and its kin: one operation on a user's socket, tried at once, and again whenever the descriptor is ready.
+ *
+ * The socket is the user's, of any class that looks like one, so every attempt calls its own methods: addresses, flags and error texts
+ * are theirs. What is native is the waiting: a SockOp is the callable that add_reader() or add_writer() gets, and the future's done
+ * callback that takes it away again. As in asyncio a second operation of the same direction on a descriptor displaces the first, and a
+ * reading and a writing one go side by side; that is what the loop's Handles do, so they are used, and not a watch.
+ *
+ * _begin_sock_*() return a future, done or pending, or raise what the first attempt raised. The coroutines around them are in
+ * pyasync/sockets.py. A SockOp lives as long as its Handle or its future; it belongs to the loop's thread.
+ */
+#include "core/future.h"
+#include "net/net.h"
+#include "rt/error.h"
+#include <errno.h>
+#include <sys/socket.h>
+
+typedef struct sock_op sock_op;
+
+struct sock_op {
+    PyObject_HEAD
+    pa_state *st;      /* borrowed */
+    PyObject *loop;    /* owned, as the rest */
+    PyObject *sock;
+    PyObject *method;  /* what an attempt calls */
+    PyObject *args;    /* ... with this tuple; for sendall a memoryview of bytes; for connect the address */
+    PyObject *future;  /* NULL until the first attempt would have blocked */
+    PyObject *handle;  /* what add_reader or add_writer returned */
+    PyObject *(*attempt)(sock_op *self); /* new; NULL with BlockingIOError to wait on, or another exception */
+    Py_ssize_t sent;   /* sendall: bytes gone; connect: 1 when the call was made */
+    int fd;
+    int writing;
+};
+
+/* ---- Attempts ---- */
+
+static PyObject *attempt_call(sock_op *self) { return PyObject_Call(self->method, self->args, NULL); }
+
+static PyObject *attempt_sendall(sock_op *self)
+{
+    Py_ssize_t len = PyObject_Length(self->args);
+    PyObject *rest = len >= 0 ? PySequence_GetSlice(self->args, self->sent, len) : NULL;
+    PyObject *sent = rest != NULL ? PyObject_CallOneArg(self->method, rest) : NULL;
+    Py_XDECREF(rest);
+    if (sent == NULL)
+        return NULL;
+    Py_ssize_t n = PyLong_AsSsize_t(sent);
+    Py_DECREF(sent);
+    if (n == -1 && PyErr_Occurred())
+        return NULL;
+    self->sent += n;
+    if (self->sent >= len)
+        Py_RETURN_NONE;
+    PyErr_SetNone(PyExc_BlockingIOError);
+    return NULL;
+}
+
+static PyObject *attempt_accept(sock_op *self)
+{
+    PyObject *pair = PyObject_CallNoArgs(self->method);
+    if (pair == NULL)
+        return NULL;
+    PyObject *conn = PySequence_GetItem(pair, 0);
+    PyObject *result = conn != NULL ? PyObject_CallMethodOneArg(conn, self->st->names.setblocking, Py_False) : NULL;
+    if (result == NULL)
+        Py_CLEAR(pair);
+    Py_XDECREF(result);
+    Py_XDECREF(conn);
+    return pair;
+}
+
+/* The connect() that was begun has ended: how is in SO_ERROR. */
+static PyObject *finish_connect(sock_op *self)
+{
+    PyObject *error = PyObject_CallMethod(self->sock, "getsockopt", "ii", SOL_SOCKET, SO_ERROR);
+    long code = error != NULL ? PyLong_AsLong(error) : -1;
+    Py_XDECREF(error);
+    if (code == -1 && PyErr_Occurred())
+        return NULL;
+    if (code == 0)
+        Py_RETURN_NONE;
+    PyObject *text = PyUnicode_FromFormat("Connect call failed %S", self->args);
+    PyObject *exc = text != NULL ? PyObject_CallFunction(PyExc_OSError, "lN", code, text) : NULL;
+    if (exc != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+static PyObject *attempt_connect(sock_op *self)
+{
+    if (self->sent)
+        return finish_connect(self);
+    self->sent = 1;
+    return PyObject_CallOneArg(self->method, self->args);
+}
+
+/* Whether the raised exception means that the descriptor is not ready; clears it then. */
+static int would_block(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) && !PyErr_ExceptionMatches(PyExc_InterruptedError))
+        return 0;
+    PyErr_Clear();
+    return 1;
+}
+
+/* ---- Waiting ---- */
+
+/* The Handle's callback: the descriptor is ready. */
+static PyObject *op_call(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    sock_op *self = (sock_op *)op;
+    if (self->future == NULL || pa_future_done(self->future))
+        Py_RETURN_NONE;
+    PyObject *future = Py_NewRef(self->future);
+    PyObject *result = self->attempt(self);
+    int rc;
+    if (result != NULL)
+        rc = pa_future_resolve(future, result);
+    else if (would_block())
+        rc = 0;
+    else if (pa_error_is_exit())
+        rc = -1;
+    else {
+        PyObject *exc = pa_err_take();
+        rc = pa_future_reject(future, exc);
+        Py_DECREF(exc);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(future);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* The future's done callback, on cancellation too: stop waiting, unless another operation has taken the place. */
+static PyObject *op_stop(PyObject *op, PyObject *future)
+{
+    sock_op *self = (sock_op *)op;
+    PyObject *handle = self->handle, *loop = Py_XNewRef(self->loop);
+    int displaced = 0;
+    self->handle = NULL;
+    Py_CLEAR(self->future);
+    if (handle != NULL) {
+        PyObject *cancelled = PyObject_CallMethodNoArgs(handle, self->st->names.cancelled);
+        displaced = cancelled != NULL ? PyObject_IsTrue(cancelled) : -1;
+        Py_XDECREF(cancelled);
+        Py_DECREF(handle);
+    }
+    PyObject *result = displaced != 0 ? Py_NewRef(Py_None) : NULL;
+    if (displaced == 0) {
+        PyObject *fd = PyLong_FromLong(self->fd);
+        PyObject *name = self->writing ? self->st->names.remove_writer : self->st->names.remove_reader;
+        result = fd != NULL ? PyObject_CallMethodOneArg(loop, name, fd) : NULL;
+        Py_XDECREF(fd);
+    }
+    Py_XDECREF(loop);
+    if (result == NULL || displaced < 0) {
+        Py_XDECREF(result);
+        return NULL;
+    }
+    Py_DECREF(result);
+    Py_RETURN_NONE;
+}
+
+/* The first attempt would have blocked: register, and give the future out. New. */
+static PyObject *wait_for(sock_op *self, pa_loop *loop)
+{
+    PyObject *number = PyObject_CallMethodNoArgs(self->sock, self->st->names.fileno);
+    long fd = number != NULL ? PyLong_AsLong(number) : -1;
+    if ((fd == -1 && PyErr_Occurred()) || pa_loop_check_fd_free(loop, (int)fd) < 0) {
+        Py_XDECREF(number);
+        return NULL;
+    }
+    self->fd = (int)fd;
+    PyObject *future = pa_future_new(loop), *stop = NULL, *added = NULL;
+    if (future != NULL) {
+        self->future = Py_NewRef(future);
+        self->handle = PyObject_CallMethodObjArgs(self->loop, self->writing ? self->st->names._add_writer : self->st->names._add_reader,
+                                                  number, (PyObject *)self, NULL);
+        if (self->handle != NULL)
+            stop = PyObject_GetAttrString((PyObject *)self, "_stop");
+        if (stop != NULL)
+            added = PyObject_CallMethodOneArg(future, self->st->names.add_done_callback, stop);
+        if (added == NULL) {
+            Py_CLEAR(future);
+            Py_CLEAR(self->future);
+        }
+    }
+    Py_XDECREF(added);
+    Py_XDECREF(stop);
+    Py_DECREF(number);
+    return future;
+}
+
+/* ---- Beginning ---- */
+
+/* asyncio's checks of every sock_* method. 0 or -1. */
+static int check_socket(pa_state *st, pa_loop *loop, PyObject *sock)
+{
+    int is_ssl = st->ssl_socket_class != Py_None ? PyObject_IsInstance(sock, st->ssl_socket_class) : 0;
+    if (is_ssl > 0)
+        PyErr_SetString(PyExc_TypeError, "Socket cannot be of type SSLSocket");
+    if (is_ssl != 0)
+        return -1;
+    if (!pa_loop_is_debug(loop))
+        return 0;
+    PyObject *timeout = PyObject_CallMethodNoArgs(sock, st->names.gettimeout), *zero = PyLong_FromLong(0);
+    int blocking = timeout != NULL && zero != NULL ? PyObject_RichCompareBool(timeout, zero, Py_NE) : -1;
+    Py_XDECREF(timeout);
+    Py_XDECREF(zero);
+    if (blocking > 0)
+        PyErr_SetString(PyExc_ValueError, "the socket must be non-blocking");
+    return blocking != 0 ? -1 : 0;
+}
+
+/* A done future. Steals the result (NULL: an exception is raised, and stays). New. */
+static PyObject *done_future(pa_loop *loop, PyObject *result)
+{
+    PyObject *future = result != NULL ? pa_future_new(loop) : NULL;
+    if (future != NULL && pa_future_set_result(future, result) < 0)
+        Py_CLEAR(future);
+    Py_XDECREF(result);
+    return future;
+}
+
+typedef struct {
+    const char *method; /* of the socket */
+    PyObject *(*attempt)(sock_op *self);
+    int writing;
+} op_kind;
+
+static const op_kind KIND_RECV = {"recv", attempt_call, 0};
+static const op_kind KIND_RECV_INTO = {"recv_into", attempt_call, 0};
+static const op_kind KIND_RECVFROM = {"recvfrom", attempt_call, 0};
+static const op_kind KIND_RECVFROM_INTO = {"recvfrom_into", attempt_call, 0};
+static const op_kind KIND_SENDALL = {"send", attempt_sendall, 1};
+static const op_kind KIND_SENDTO = {"sendto", attempt_call, 1};
+static const op_kind KIND_CONNECT = {"connect", attempt_connect, 1};
+static const op_kind KIND_ACCEPT = {"accept", attempt_accept, 0};
+
+/* Tries, and waits if need be. `args` is borrowed. New: a future. */
+static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, PyObject *args)
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(loop_obj));
+    pa_loop *loop = st != NULL ? pa_loop_from(st, loop_obj) : NULL;
+    if (loop == NULL || args == NULL || check_socket(st, loop, sock) < 0)
+        return NULL;
+    sock_op *self = (sock_op *)st->SockOp->tp_alloc(st->SockOp, 0);
+    if (self == NULL)
+        return NULL;
+    self->st = st;
+    self->loop = Py_NewRef(loop_obj);
+    self->sock = Py_NewRef(sock);
+    self->args = Py_NewRef(args);
+    self->attempt = kind->attempt;
+    self->writing = kind->writing;
+    self->method = PyObject_GetAttrString(sock, kind->method);
+    PyObject *result = self->method != NULL ? self->attempt(self) : NULL, *future = NULL;
+    if (result != NULL)
+        future = done_future(loop, result);
+    else if (self->method != NULL && would_block())
+        future = wait_for(self, loop);
+    Py_DECREF(self);
+    return future;
+}
+
+static int check_count(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
+{
+    if (nargs == wanted)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, %zd given", name, wanted, nargs);
+    return -1;
+}
+
+/* begin() with args[1:] as the socket method's arguments. */
+static PyObject *begin_call(PyObject *loop, const op_kind *kind, PyObject *const *args, Py_ssize_t nargs, Py_ssize_t wanted)
+{
+    if (check_count(kind->method, nargs, wanted) < 0)
+        return NULL;
+    PyObject *rest = PyTuple_New(nargs - 1);
+    for (Py_ssize_t i = 1; rest != NULL && i < nargs; i++)
+        PyTuple_SET_ITEM(rest, i - 1, Py_NewRef(args[i]));
+    PyObject *future = begin(loop, kind, args[0], rest);
+    Py_XDECREF(rest);
+    return future;
+}
+
+static PyObject *begin_recv(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin_call(loop, &KIND_RECV, args, nargs, 2);
+}
+
+static PyObject *begin_recv_into(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin_call(loop, &KIND_RECV_INTO, args, nargs, 2);
+}
+
+static PyObject *begin_recvfrom(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin_call(loop, &KIND_RECVFROM, args, nargs, 2);
+}
+
+static PyObject *begin_recvfrom_into(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin_call(loop, &KIND_RECVFROM_INTO, args, nargs, 3);
+}
+
+static PyObject *begin_sendto(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin_call(loop, &KIND_SENDTO, args, nargs, 3);
+}
+
+static PyObject *begin_sendall(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (check_count("sendall", nargs, 2) < 0)
+        return NULL;
+    PyObject *view = PyMemoryView_FromObject(args[1]), *bytes = NULL;
+    if (view != NULL)
+        bytes = PyMemoryView_GET_BUFFER(view)->ndim == 1 && PyMemoryView_GET_BUFFER(view)->itemsize == 1
+                    ? Py_NewRef(view)
+                    : PyObject_CallMethod(view, "cast", "s", "B");
+    PyObject *future = bytes != NULL ? begin(loop, &KIND_SENDALL, args[0], bytes) : NULL;
+    Py_XDECREF(view);
+    Py_XDECREF(bytes);
+    return future;
+}
+
+static PyObject *begin_connect(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_count("connect", nargs, 2) == 0 ? begin(loop, &KIND_CONNECT, args[0], args[1]) : NULL;
+}
+
+static PyObject *begin_accept(PyObject *loop, PyObject *sock) { return begin(loop, &KIND_ACCEPT, sock, Py_None); }
+
+/* The checks alone, for sock_connect(), which resolves the address between them and the attempt. */
+static PyObject *check_sock(PyObject *loop_obj, PyObject *sock)
+{
+    pa_state *st = pa_state_of_type(Py_TYPE(loop_obj));
+    pa_loop *loop = st != NULL ? pa_loop_from(st, loop_obj) : NULL;
+    if (loop == NULL || check_socket(st, loop, sock) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- Type ---- */
+
+static int op_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    sock_op *self = (sock_op *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->method);
+    Py_VISIT(self->args);
+    Py_VISIT(self->future);
+    Py_VISIT(self->handle);
+    return 0;
+}
+
+static int op_clear(PyObject *op)
+{
+    sock_op *self = (sock_op *)op;
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->method);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->future);
+    Py_CLEAR(self->handle);
+    return 0;
+}
+
+static void op_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    op_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *op_repr(PyObject *op)
+{
+    sock_op *self = (sock_op *)op;
+    return PyUnicode_FromFormat("<%s of %R>", self->writing ? "sending" : "receiving", self->sock != NULL ? self->sock : Py_None);
+}
+
+static PyMethodDef op_methods[] = {
+    {"_stop", op_stop, METH_O, NULL},
+    {NULL},
+};
+
+static PyType_Slot op_slots[] = {
+    {Py_tp_call, op_call},   {Py_tp_repr, op_repr},       {Py_tp_traverse, op_traverse},
+    {Py_tp_clear, op_clear}, {Py_tp_dealloc, op_dealloc}, {Py_tp_methods, op_methods},
+    {0, NULL},
+};
+
+static PyType_Spec op_spec = {
+    .name = "pyasync._core._SockOp",
+    .basicsize = sizeof(sock_op),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = op_slots,
+};
+
+#define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
+
+static PyMethodDef loop_methods[] = {
+    {"_check_sock", check_sock, METH_O, NULL},
+    {"_begin_sock_recv", FASTCALL(begin_recv), NULL},
+    {"_begin_sock_recv_into", FASTCALL(begin_recv_into), NULL},
+    {"_begin_sock_recvfrom", FASTCALL(begin_recvfrom), NULL},
+    {"_begin_sock_recvfrom_into", FASTCALL(begin_recvfrom_into), NULL},
+    {"_begin_sock_sendall", FASTCALL(begin_sendall), NULL},
+    {"_begin_sock_sendto", FASTCALL(begin_sendto), NULL},
+    {"_begin_sock_connect", FASTCALL(begin_connect), NULL},
+    {"_begin_sock_accept", begin_accept, METH_O, NULL},
+    {NULL},
+};
+
+/* ssl.SSLSocket, or None where Python was built without ssl. */
+static int find_ssl_socket(pa_state *st)
+{
+    PyObject *ssl = PyImport_ImportModule("ssl");
+    if (ssl != NULL) {
+        st->ssl_socket_class = PyObject_GetAttrString(ssl, "SSLSocket");
+        Py_DECREF(ssl);
+        return st->ssl_socket_class != NULL ? 0 : -1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_ImportError))
+        return -1;
+    PyErr_Clear();
+    st->ssl_socket_class = Py_NewRef(Py_None);
+    return 0;
+}
+
+int pa_sock_ops_setup(PyObject *module, pa_state *st)
+{
+    st->SockOp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &op_spec, NULL);
+    if (st->SockOp == NULL || find_ssl_socket(st) < 0)
+        return -1;
+    return pa_type_add_methods(st->EventLoop, loop_methods);
+}

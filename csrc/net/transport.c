@@ -1,0 +1,725 @@
+/* The transport's life: made, closed, lost, collected. See transport.h for the states and who owns the descriptor.
+ *
+ * The C type derives from asyncio's transport classes, which are Python classes with slots (D1b): its fields lie behind those slots,
+ * and it visits and clears them itself, because chaining to a Python class's traverse or dealloc would come back here for ever. The
+ * class that is instantiated is an empty subclass of it, which gives instances a __dict__ and weak references on every version.
+ */
+#include "net/transport.h"
+#include "core/future.h"
+#include "net/net.h"
+#include "rt/args.h"
+#include "rt/error.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#define DEFAULT_HIGH (64 * 1024)
+#define DEFAULT_LOW (DEFAULT_HIGH / 4)
+
+/* ---- Small helpers ---- */
+
+PyObject *pa_transport_context(const pa_transport *self)
+{
+    return self->context != NULL ? Py_NewRef(self->context) : PyContext_CopyCurrent();
+}
+
+PyObject *pa_transport_call(pa_transport *self, PyObject *name, PyObject *arg)
+{
+    PyObject *const args[] = {Py_NewRef(self->protocol != NULL ? self->protocol : Py_None), arg};
+    PyObject *result = PyObject_VectorcallMethod(name, args, arg != NULL ? 2 : 1, NULL);
+    Py_DECREF(args[0]);
+    return result;
+}
+
+int pa_transport_debug(pa_transport *self, const char *format)
+{
+    if (self->loop == NULL || !pa_loop_is_debug(self->loop))
+        return 0;
+    PyObject *result = PyObject_CallMethod(self->st->logger, "debug", "sO", format, (PyObject *)self);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* server._attach(transport), or without the argument where the server only counts. */
+static int tell_server(PyObject *server, PyObject *method, PyObject *transport)
+{
+    PyObject *result =
+        PA_SERVER_KNOWS_TRANSPORTS ? PyObject_CallMethodOneArg(server, method, transport) : PyObject_CallMethodNoArgs(server, method);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int detach_server(pa_transport *self)
+{
+    PyObject *server = self->server;
+    if (server == NULL)
+        return 0;
+    self->server = NULL;
+    int rc = tell_server(server, self->st->names._detach, (PyObject *)self);
+    Py_DECREF(server);
+    return rc;
+}
+
+/* ---- Errors and closing ---- */
+
+static int log_fatal(pa_transport *self, PyObject *exc, const char *message)
+{
+    if (!pa_loop_is_debug(self->loop))
+        return 0;
+    PyObject *method = PyObject_GetAttr(self->st->logger, self->st->names.debug);
+    PyObject *args = Py_BuildValue("(sOs)", "%r: %s", (PyObject *)self, message);
+    PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", exc);
+    PyObject *result = method != NULL && args != NULL && kwargs != NULL ? PyObject_Call(method, args, kwargs) : NULL;
+    Py_XDECREF(method);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int pa_transport_fatal(pa_transport *self, PyObject *exc, const char *message)
+{
+    if (self->loop == NULL)
+        return 0;
+    int rc;
+    if (PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError))
+        rc = log_fatal(self, exc, message);
+    else {
+        PyObject *loop = Py_NewRef(self->loop_obj);
+        PyObject *protocol = Py_XNewRef(self->protocol);
+        rc = pa_loop_report(loop, exc, message, "transport", (PyObject *)self, "protocol", protocol != NULL ? protocol : Py_None,
+                            NULL);
+        Py_XDECREF(protocol);
+        Py_DECREF(loop);
+    }
+    return rc < 0 ? -1 : pa_transport_force_close(self, exc);
+}
+
+int pa_transport_fatal_raised(pa_transport *self, const char *message)
+{
+    if (pa_error_is_exit())
+        return -1;
+    PyObject *exc = pa_err_take();
+    int rc = pa_transport_fatal(self, exc, message);
+    Py_DECREF(exc);
+    return rc;
+}
+
+/* call_soon(self._call_connection_lost, exc). */
+static int schedule_loss(pa_transport *self, PyObject *exc)
+{
+    PyObject *callback = PyObject_GetAttr((PyObject *)self, self->st->names._call_connection_lost);
+    PyObject *context = callback != NULL ? pa_transport_context(self) : NULL;
+    int rc = context != NULL ? pa_loop_soon_callback(self->loop, callback, exc, context) : -1;
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    return rc;
+}
+
+static void drop_queue(pa_transport *self)
+{
+    pa_write_queue_clear(&self->queue);
+    pa_loop_undefer(self->loop, &self->flush);
+}
+
+int pa_transport_force_close(pa_transport *self, PyObject *exc)
+{
+    if (self->conn_lost || self->loop == NULL)
+        return 0;
+    if (pa_stream_flush(self) < 0)
+        return -1;
+    if (self->conn_lost) /* the flush itself failed fatally */
+        return 0;
+    drop_queue(self);
+    self->closing = true;
+    self->conn_lost++;
+    pa_watch_detach(self->loop, &self->watch);
+    return schedule_loss(self, exc);
+}
+
+int pa_transport_close(pa_transport *self)
+{
+    if (self->closing)
+        return 0;
+    if (pa_stream_flush(self) < 0)
+        return -1;
+    if (self->closing)
+        return 0;
+    self->closing = true;
+    if (!pa_write_queue_is_empty(&self->queue))
+        return pa_stream_want(self, 0, PA_POLL_IN);
+    self->conn_lost++;
+    pa_watch_detach(self->loop, &self->watch);
+    return schedule_loss(self, Py_None);
+}
+
+/* Keeps the first exception of a sequence that must run to its end. */
+static void keep_first(PyObject **first)
+{
+    PyObject *exc = pa_err_take();
+    if (*first == NULL)
+        *first = exc;
+    else
+        Py_XDECREF(exc);
+}
+
+static void fail_empty_waiter(pa_transport *self, PyObject **error)
+{
+    if (self->empty_waiter == NULL)
+        return;
+    PyObject *waiter = Py_NewRef(self->empty_waiter);
+    PyObject *exc = PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
+    if (exc == NULL || pa_future_reject(waiter, exc) < 0)
+        keep_first(error);
+    Py_XDECREF(exc);
+    Py_DECREF(waiter);
+}
+
+int pa_transport_lose(pa_transport *self, PyObject *exc)
+{
+    if (self->lost)
+        return 0;
+    self->lost = true;
+    self->closing = true;
+    if (self->conn_lost == 0)
+        self->conn_lost = 1;
+    pa_watch_detach(self->loop, &self->watch);
+    drop_queue(self);
+
+    PyObject *error = NULL;
+    PyObject *result = pa_transport_call(self, self->st->names.connection_lost, exc);
+    if (result == NULL)
+        keep_first(&error);
+    Py_XDECREF(result);
+    if (pa_transport_close_fd(self) < 0)
+        keep_first(&error);
+    Py_CLEAR(self->protocol);
+    self->loop = NULL;
+    Py_CLEAR(self->loop_obj);
+    if (detach_server(self) < 0)
+        keep_first(&error);
+    fail_empty_waiter(self, &error);
+    if (error == NULL)
+        return 0;
+    pa_err_restore(error);
+    return -1;
+}
+
+/* ---- Making ---- */
+
+static int set_protocol(pa_transport *self, PyObject *protocol)
+{
+    int buffered = PyObject_IsInstance(protocol, self->st->aio_BufferedProtocol);
+    if (buffered < 0)
+        return -1;
+    self->buffered = buffered;
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
+    return 0;
+}
+
+/* Small writes go out without waiting for the peer's acknowledgement of the last, as asyncio has it. */
+static int set_nodelay(pa_transport *self)
+{
+    int family = self->local->len >= sizeof(sa_family_t) ? ((const struct sockaddr *)self->local->raw)->sa_family : AF_UNSPEC;
+    if ((family != AF_INET && family != AF_INET6) || self->proto != IPPROTO_TCP)
+        return 0;
+    int on = 1;
+    int rc = pa_sys_setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (rc == 0)
+        return 0;
+    pa_error_from_rc(rc);
+    return -1;
+}
+
+/* call_soon(protocol.connection_made, transport), then, in an entry of its own, reading starts and the waiter is woken: only when
+ * connection_made has been called. */
+static int schedule_start(pa_transport *self, PyObject *waiter)
+{
+    PyObject *made = PyObject_GetAttr(self->protocol, self->st->names.connection_made);
+    PyObject *start = made != NULL ? PyObject_GetAttr((PyObject *)self, self->st->names._start) : NULL;
+    PyObject *context = start != NULL ? pa_transport_context(self) : NULL;
+    int rc = -1;
+    if (context != NULL && pa_loop_soon_callback(self->loop, made, (PyObject *)self, context) == 0) {
+        Py_SETREF(context, pa_transport_context(self));
+        if (context != NULL)
+            rc = pa_loop_soon_callback(self->loop, start, waiter, context);
+    }
+    Py_XDECREF(made);
+    Py_XDECREF(start);
+    Py_XDECREF(context);
+    return rc;
+}
+
+/* The transport owns its descriptor (or socket) by now; the rest of what asyncio's constructor does, in its order. */
+static int set_up(pa_transport *self, PyObject *loop, PyObject *protocol, PyObject *waiter, PyObject *server, PyObject *context)
+{
+    self->loop = pa_loop_from(self->st, loop);
+    if (self->loop == NULL) {
+        PyErr_Format(PyExc_TypeError, "a pyasync event loop is required, not %R", loop);
+        return -1;
+    }
+    self->loop_obj = Py_NewRef(loop);
+    if (self->local == NULL && (self->local = pa_address_local(self->fd)) == NULL)
+        return -1;
+    if (self->peer == NULL && (self->peer = pa_address_peer(self->fd)) == NULL)
+        return -1;
+    if (pa_transport_name_unknown_family(self) < 0 || set_protocol(self, protocol) < 0)
+        return -1;
+    if (context != NULL && context != Py_None)
+        self->context = Py_NewRef(context);
+    self->closing = self->lost = false;
+    self->conn_lost = 0;
+    if (server != NULL && server != Py_None) {
+        if (tell_server(server, self->st->names._attach, (PyObject *)self) < 0)
+            return -1;
+        self->server = Py_NewRef(server);
+    }
+    if (pa_watch_attach(self->loop, &self->watch, self->fd, 0) < 0 || set_nodelay(self) < 0)
+        return -1;
+    return schedule_start(self, waiter != NULL ? waiter : Py_None);
+}
+
+static PyObject *transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    pa_state *st = pa_state_of_type(type);
+    pa_transport *self = st != NULL ? (pa_transport *)type->tp_alloc(type, 0) : NULL;
+    if (self == NULL)
+        return NULL;
+    self->st = st;
+    self->fd = -1;
+    self->watch = (pa_watch){.fd = -1, .owner = (PyObject *)self, .on_ready = pa_stream_on_ready};
+    self->flush = (pa_deferred){.owner = (PyObject *)self, .run = pa_stream_run_deferred};
+    pa_link_init(&self->flush.link);
+    self->high = DEFAULT_HIGH;
+    self->low = DEFAULT_LOW;
+    self->closing = self->lost = true;
+    self->conn_lost = 1;
+    return (PyObject *)self;
+}
+
+static int socket_fd(PyObject *sock)
+{
+    PyObject *number = PyObject_CallMethod(sock, "fileno", NULL);
+    long fd = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
+            PyErr_ExceptionMatches(PyExc_ValueError))
+            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", sock);
+        return -2;
+    }
+    return (int)fd;
+}
+
+/* Takes the Python socket over. */
+static int adopt_socket(pa_transport *self, PyObject *sock, int fd)
+{
+    PyObject *proto = PyObject_GetAttr(sock, self->st->names.proto);
+    if (proto == NULL)
+        return -1;
+    self->proto = PyLong_Check(proto) ? (int)PyLong_AsLong(proto) : -1;
+    Py_DECREF(proto);
+    if (PyErr_Occurred())
+        return -1;
+    self->fd = fd;
+    if (pa_transport_hold_socket(self, sock) < 0)
+        return -1;
+    self->open = true;
+    return 0;
+}
+
+static int init_on_socket(pa_transport *self, PyObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter, PyObject *extra,
+                          PyObject *server, PyObject *context)
+{
+    if (self->open || self->loop_obj != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
+        return -1;
+    }
+    int fd = socket_fd(sock);
+    pa_loop *native = pa_loop_from(self->st, loop);
+    if (fd == -2 || (native != NULL && pa_loop_check_fd_free(native, fd) < 0))
+        return -1;
+    if (extra != NULL && extra != Py_None)
+        self->extra = Py_NewRef(extra);
+    if (adopt_socket(self, sock, fd) < 0)
+        return -1;
+    return set_up(self, loop, protocol, waiter, server, context);
+}
+
+static int transport_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"loop", "sock", "protocol", "waiter", "extra", "server", PA_TRANSPORT_CONTEXT_ARGUMENT NULL};
+    static const pa_signature signature = {"__init__", names, Py_ARRAY_LENGTH(names) - 1, 3};
+    PyObject *v[PA_ARGS_MAX] = {NULL};
+    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
+        return -1;
+    return init_on_socket(PA_TRANSPORT(op), v[0], v[1], v[2], v[3], v[4], v[5], PA_TRANSPORT_CONTEXT(v[6]));
+}
+
+PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int proto, pa_address *peer, PyObject *protocol,
+                                PyObject *server, PyObject *context)
+{
+    pa_state *st = pa_loop_state(loop);
+    pa_transport *self = (pa_transport *)transport_new(st->SocketTransport, NULL, NULL);
+    if (self == NULL) {
+        pa_sys_close(fd);
+        PyMem_Free(peer);
+        return NULL;
+    }
+    self->fd = fd;
+    self->open = true;
+    self->family = family;
+    self->type = type;
+    self->proto = proto;
+    self->peer = peer;
+    if (set_up(self, (PyObject *)loop, protocol, NULL, server, context) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+/* ---- Collection ---- */
+
+/* The slots of asyncio's classes. Nothing of ours uses them, but who reaches for them past our names may have put something there. */
+static void for_base_slots(pa_transport *self, int (*each)(PyObject **slot, void *a, void *b), void *a, void *b)
+{
+    for (PyTypeObject *type = self->st->aio_FlowControlMixin; type != NULL; type = type->tp_base)
+        for (PyMemberDef *member = type->tp_members; member != NULL && member->name != NULL; member++)
+            if (member->type == Py_T_OBJECT_EX && each((PyObject **)((char *)self + member->offset), a, b) != 0)
+                return;
+}
+
+typedef struct {
+    visitproc visit;
+    void *arg;
+    int result;
+} visit_call;
+
+static int visit_slot(PyObject **slot, void *a, void *b)
+{
+    visit_call *call = a;
+    if (*slot != NULL)
+        call->result = call->visit(*slot, call->arg);
+    return call->result;
+}
+
+static int clear_slot(PyObject **slot, void *a, void *b)
+{
+    Py_CLEAR(*slot);
+    return 0;
+}
+
+static int transport_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop_obj);
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->server);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->extra);
+    Py_VISIT(self->context);
+    Py_VISIT(self->read_context);
+    Py_VISIT(self->write_context);
+    Py_VISIT(self->empty_waiter);
+    Py_VISIT(self->high_obj);
+    Py_VISIT(self->low_obj);
+    visit_call call = {visit, arg, 0};
+    for_base_slots(self, visit_slot, &call, NULL);
+    return call.result;
+}
+
+static int transport_clear(PyObject *op)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (self->loop != NULL) {
+        pa_watch_detach(self->loop, &self->watch);
+        pa_loop_undefer(self->loop, &self->flush);
+    }
+    self->loop = NULL;
+    self->closing = self->lost = true;
+    Py_CLEAR(self->loop_obj);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->read_context);
+    Py_CLEAR(self->write_context);
+    Py_CLEAR(self->empty_waiter);
+    Py_CLEAR(self->high_obj);
+    Py_CLEAR(self->low_obj);
+    for_base_slots(self, clear_slot, NULL, NULL);
+    return 0;
+}
+
+/* __del__: whoever forgets a transport is told, and the descriptor goes. */
+static void transport_finalize(PyObject *op)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (!self->open)
+        return;
+    PyObject *raised = pa_err_take();
+    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0)
+        PyErr_WriteUnraisable(op);
+    if (pa_transport_close_fd(self) < 0)
+        PyErr_WriteUnraisable(op);
+    if (detach_server(self) < 0)
+        PyErr_WriteUnraisable(op);
+    pa_err_restore(raised);
+}
+
+static void transport_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+        return;
+    pa_transport *self = PA_TRANSPORT(op);
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    transport_clear(op);
+    pa_write_queue_clear(&self->queue);
+    PyMem_Free(self->local);
+    PyMem_Free(self->peer);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* ---- Methods ---- */
+
+static PyObject *none_or_null(int rc)
+{
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_close(PyObject *op, PyObject *unused) { return none_or_null(pa_transport_close(PA_TRANSPORT(op))); }
+
+static PyObject *method_abort(PyObject *op, PyObject *unused)
+{
+    return none_or_null(pa_transport_force_close(PA_TRANSPORT(op), Py_None));
+}
+
+static PyObject *method_force_close(PyObject *op, PyObject *exc)
+{
+    return none_or_null(pa_transport_force_close(PA_TRANSPORT(op), exc));
+}
+
+static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"exc", "message", NULL};
+    static const pa_signature signature = {"_fatal_error", names, 2, 1};
+    PyObject *v[PA_ARGS_MAX];
+    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+        return NULL;
+    const char *message = v[1] != NULL ? PyUnicode_AsUTF8(v[1]) : "Fatal error on transport";
+    return message != NULL ? none_or_null(pa_transport_fatal(PA_TRANSPORT(op), v[0], message)) : NULL;
+}
+
+static PyObject *method_is_closing(PyObject *op, PyObject *unused) { return PyBool_FromLong(PA_TRANSPORT(op)->closing); }
+
+static PyObject *method_set_protocol(PyObject *op, PyObject *protocol) { return none_or_null(set_protocol(PA_TRANSPORT(op), protocol)); }
+
+static PyObject *method_get_protocol(PyObject *op, PyObject *unused)
+{
+    PyObject *protocol = PA_TRANSPORT(op)->protocol;
+    return Py_NewRef(protocol != NULL ? protocol : Py_None);
+}
+
+static PyObject *method_call_connection_lost(PyObject *op, PyObject *exc)
+{
+    return none_or_null(pa_transport_lose(PA_TRANSPORT(op), exc));
+}
+
+static int wake_waiter(pa_state *st, PyObject *waiter)
+{
+    if (waiter == Py_None)
+        return 0;
+    if (Py_IS_TYPE(waiter, st->Future))
+        return pa_future_resolve(waiter, Py_None);
+    PyObject *result = PyObject_CallFunctionObjArgs(st->set_result_unless_cancelled, waiter, Py_None, NULL);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* The second scheduled step of a new connection (schedule_start): read from now on, then wake who waits for the connection. */
+static PyObject *method_start(PyObject *op, PyObject *waiter)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    PyObject *error = NULL;
+    if (pa_stream_start_reading(self) < 0)
+        keep_first(&error);
+    if (wake_waiter(self->st, waiter) < 0)
+        keep_first(&error);
+    if (error == NULL)
+        Py_RETURN_NONE;
+    pa_err_restore(error);
+    return NULL;
+}
+
+/* sendfile's: a future that is done when everything queued has been sent; writing is an error until _reset_empty_waiter(). */
+static PyObject *method_make_empty_waiter(PyObject *op, PyObject *unused)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (pa_stream_flush(self) < 0)
+        return NULL;
+    if (self->loop == NULL) {
+        PyErr_SetString(PyExc_ConnectionError, "Connection is closed by peer");
+        return NULL;
+    }
+    PyObject *waiter = pa_future_new(self->loop);
+    if (waiter == NULL)
+        return NULL;
+    if (pa_write_queue_is_empty(&self->queue) && pa_future_set_result(waiter, Py_None) < 0) {
+        Py_DECREF(waiter);
+        return NULL;
+    }
+    self->empty_waiter = Py_NewRef(waiter);
+    return waiter;
+}
+
+static PyObject *method_reset_empty_waiter(PyObject *op, PyObject *unused)
+{
+    Py_CLEAR(PA_TRANSPORT(op)->empty_waiter);
+    Py_RETURN_NONE;
+}
+
+/* While the descriptor is lent, the loop's add_writer() takes it for somebody else's operation. */
+static PyObject *method_lend_fd(PyObject *op, PyObject *unused)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (self->loop != NULL)
+        pa_watch_detach(self->loop, &self->watch);
+    Py_RETURN_NONE;
+}
+
+static PyObject *method_take_fd_back(PyObject *op, PyObject *unused)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    if (!self->conn_lost && self->watch.fd < 0 && pa_watch_attach(self->loop, &self->watch, self->fd, 0) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef transport_methods[] = {
+    {"close", method_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
+    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
+    {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
+    {"set_protocol", method_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nSwitch to another protocol.")},
+    {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
+    {"_force_close", method_force_close, METH_O, NULL},
+    {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
+    {"_start", method_start, METH_O, NULL},
+    {"_make_empty_waiter", method_make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", method_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_lend_fd", method_lend_fd, METH_NOARGS, NULL},
+    {"_take_fd_back", method_take_fd_back, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyType_Slot transport_slots[] = {
+    {Py_tp_new, transport_new},
+    {Py_tp_init, transport_init},
+    {Py_tp_repr, pa_transport_repr},
+    {Py_tp_traverse, transport_traverse},
+    {Py_tp_clear, transport_clear},
+    {Py_tp_finalize, transport_finalize},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_methods, transport_methods},
+    {Py_tp_getset, pa_transport_getsets},
+    {0, NULL},
+};
+
+static PyType_Spec transport_spec = {
+    .name = "pyasync._core._SocketTransport",
+    .basicsize = sizeof(pa_transport),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = transport_slots,
+};
+
+/* ---- The loop's factory ---- */
+
+static PyObject *make_socket_transport(PyObject *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"sock", "protocol", "waiter", "extra", "server", PA_TRANSPORT_CONTEXT_ARGUMENT NULL};
+    static const pa_signature signature = {"_make_socket_transport", names, 3, 2};
+    PyObject *v[PA_ARGS_MAX] = {NULL};
+    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+        return NULL;
+    pa_state *st = pa_state_of_type(Py_TYPE(loop));
+    PyObject *transport = st != NULL ? transport_new(st->SocketTransport, NULL, NULL) : NULL;
+    if (transport != NULL &&
+        init_on_socket(PA_TRANSPORT(transport), loop, v[0], v[1], v[2], v[3], v[4], PA_TRANSPORT_CONTEXT(v[5])) < 0)
+        Py_CLEAR(transport);
+    return transport;
+}
+
+int pa_transport_is_native_factory(PyObject *callable)
+{
+    return PyCFunction_Check(callable) && PyCFunction_GET_FUNCTION(callable) == (PyCFunction)(void (*)(void))make_socket_transport;
+}
+
+static PyMethodDef loop_methods[] = {
+    {"_make_socket_transport", (PyCFunction)(void (*)(void))make_socket_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {NULL},
+};
+
+/* ---- Setup ---- */
+
+static int import_from(const char *module_name, const char *name, PyObject **out)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL)
+        return -1;
+    *out = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *out != NULL ? 0 : -1;
+}
+
+/* class SocketTransport(_SocketTransport): the instances' __dict__, and what is the same for all of them. */
+static PyTypeObject *make_public_class(PyTypeObject *base)
+{
+    PyObject *mode = NULL, *native = NULL, *result = NULL;
+    if (import_from("asyncio.constants", "_SendfileMode", &mode) == 0 &&
+        (native = PyObject_GetAttrString(mode, "TRY_NATIVE")) != NULL)
+        result = PyObject_CallFunction((PyObject *)&PyType_Type, "s(O){sssisOsOss}", "SocketTransport", base, "__module__",
+                                       "pyasync._core", "max_size", 256 * 1024, "_start_tls_compatible", Py_True,
+                                       "_sendfile_compatible", native, "__doc__",
+                                       "A connected TCP or Unix stream socket, as loop.create_connection() and servers make them.");
+    Py_XDECREF(mode);
+    Py_XDECREF(native);
+    return (PyTypeObject *)result;
+}
+
+static int make_types(PyObject *module, pa_state *st)
+{
+    if (st->aio_FlowControlMixin->tp_basicsize > (Py_ssize_t)offsetof(pa_transport, st)) {
+        PyErr_SetString(PyExc_ImportError, "asyncio's transport classes are larger than this build of pyasync allows for");
+        return -1;
+    }
+    PyTypeObject *base =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &transport_spec, (PyObject *)st->aio_FlowControlMixin);
+    if (base == NULL)
+        return -1;
+    int rc = -1;
+    if (pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
+        (st->SocketTransport = make_public_class(base)) != NULL)
+        rc = PyModule_AddObjectRef(module, "SocketTransport", (PyObject *)st->SocketTransport);
+    Py_DECREF(base);
+    return rc;
+}
+
+int pa_transport_setup(PyObject *module, pa_state *st)
+{
+    if (import_from("asyncio.transports", "_FlowControlMixin", (PyObject **)&st->aio_FlowControlMixin) < 0 ||
+        import_from("asyncio.protocols", "BufferedProtocol", &st->aio_BufferedProtocol) < 0 ||
+        import_from("asyncio.trsock", "TransportSocket", &st->aio_TransportSocket) < 0 ||
+        import_from("asyncio.futures", "_set_result_unless_cancelled", &st->set_result_unless_cancelled) < 0 ||
+        import_from("socket", "socket", &st->socket_class) < 0 || make_types(module, st) < 0)
+        return -1;
+    return pa_type_add_methods(st->EventLoop, loop_methods);
+}

@@ -1,0 +1,136 @@
+/* See write_queue.h. The ring never shrinks while it holds something; clear() frees it, and so does draining one that had grown large. */
+#include "net/write_queue.h"
+#include <errno.h>
+#include <string.h>
+
+#define FIRST_CAP 8
+#define KEEP_CAP 64 /* an empty ring above this is given back */
+
+/* Chunks in one call. More iovecs than this gain nothing that another call would not: the array lives on the stack. */
+#define IOV_BATCH 256
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+static pa_chunk *chunk_at(const pa_write_queue *queue, size_t i) { return &queue->items[(queue->head + i) & (queue->cap - 1)]; }
+
+static int grow(pa_write_queue *queue)
+{
+    size_t cap = queue->cap ? queue->cap * 2 : FIRST_CAP;
+    pa_chunk *items = PyMem_Malloc(cap * sizeof(pa_chunk));
+    if (items == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < queue->len; i++)
+        items[i] = *chunk_at(queue, i);
+    PyMem_Free(queue->items);
+    queue->items = items;
+    queue->head = 0;
+    queue->cap = cap;
+    return 0;
+}
+
+static void drop_ring(pa_write_queue *queue)
+{
+    PyMem_Free(queue->items);
+    memset(queue, 0, sizeof(*queue));
+}
+
+static int push(pa_write_queue *queue, PyObject *owner, const char *ptr, size_t len)
+{
+    if (len == 0)
+        return 0;
+    if (queue->len == queue->cap && grow(queue) < 0)
+        return -1;
+    *chunk_at(queue, queue->len) = (pa_chunk){.owner = Py_XNewRef(owner), .ptr = ptr, .len = len};
+    queue->len++;
+    queue->bytes += len;
+    return 0;
+}
+
+void pa_write_queue_clear(pa_write_queue *queue)
+{
+    for (size_t i = 0; i < queue->len; i++)
+        Py_XDECREF(chunk_at(queue, i)->owner);
+    drop_ring(queue);
+}
+
+int pa_write_queue_push_bytes(pa_write_queue *queue, PyObject *bytes)
+{
+    return push(queue, bytes, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+}
+
+int pa_write_queue_push_borrowed(pa_write_queue *queue, const char *ptr, size_t len) { return push(queue, NULL, ptr, len); }
+
+int pa_write_queue_own_tail(pa_write_queue *queue)
+{
+    if (queue->len == 0)
+        return 0;
+    pa_chunk *tail = chunk_at(queue, queue->len - 1);
+    if (tail->owner != NULL)
+        return 0;
+    PyObject *copy = PyBytes_FromStringAndSize(tail->ptr, (Py_ssize_t)tail->len);
+    if (copy == NULL) {
+        queue->bytes -= tail->len;
+        queue->len--;
+        return -1;
+    }
+    tail->owner = copy;
+    tail->ptr = PyBytes_AS_STRING(copy);
+    return 0;
+}
+
+/* Drops the first `taken` bytes. */
+static void consume(pa_write_queue *queue, size_t taken)
+{
+    queue->bytes -= taken;
+    while (taken > 0) {
+        pa_chunk *first = chunk_at(queue, 0);
+        if (first->len > taken) {
+            first->ptr += taken;
+            first->len -= taken;
+            return;
+        }
+        taken -= first->len;
+        Py_XDECREF(first->owner);
+        queue->head = (queue->head + 1) & (queue->cap - 1);
+        queue->len--;
+    }
+    if (queue->len == 0 && queue->cap > KEEP_CAP)
+        drop_ring(queue);
+}
+
+/* One call. *offered is how many bytes it was given. */
+static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
+{
+    struct iovec iov[IOV_BATCH];
+    size_t count = queue->len < IOV_BATCH ? queue->len : IOV_BATCH;
+    *offered = 0;
+    for (size_t i = 0; i < count; i++) {
+        const pa_chunk *chunk = chunk_at(queue, i);
+        iov[i] = (struct iovec){.iov_base = (void *)chunk->ptr, .iov_len = chunk->len};
+        *offered += chunk->len;
+    }
+    if (count == 1)
+        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+int pa_write_queue_send(pa_write_queue *queue, int fd)
+{
+    while (queue->len > 0) {
+        size_t offered;
+        ssize_t taken = send_once(queue, fd, &offered);
+        if (taken == -EAGAIN || taken == -EWOULDBLOCK)
+            return PA_QUEUE_FULL;
+        if (taken < 0)
+            return (int)taken;
+        consume(queue, (size_t)taken);
+        if ((size_t)taken < offered)
+            return PA_QUEUE_FULL;
+    }
+    return PA_QUEUE_SENT;
+}

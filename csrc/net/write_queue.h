@@ -1,0 +1,45 @@
+/* Bytes that wait for a descriptor to take them: a FIFO of chunks, sent several at once.
+ *
+ * Shared by every transport that writes a stream. It knows Python's bytes, but runs no user code: what it keeps are exact bytes objects
+ * (by reference, immutable) or its own copies, so releasing them calls nobody. The one exception is a borrowed chunk: the last chunk
+ * may point into a caller's buffer while one attempt to send is made, and is copied or gone before the caller releases that buffer.
+ */
+#ifndef PA_NET_WRITE_QUEUE_H
+#define PA_NET_WRITE_QUEUE_H
+
+#include "rt/compat.h"
+#include "base/sys.h"
+#include <stdbool.h>
+
+typedef struct {
+    PyObject *owner;  /* an exact bytes object that holds ptr; NULL for a borrowed chunk */
+    const char *ptr;
+    size_t len;       /* never 0 */
+} pa_chunk;
+
+typedef struct {
+    pa_chunk *items;  /* a ring of `cap` places (a power of two, or 0) */
+    size_t head, len, cap;
+    size_t bytes;     /* sum of the chunks' lengths */
+} pa_write_queue;
+
+static inline bool pa_write_queue_is_empty(const pa_write_queue *queue) { return queue->len == 0; }
+
+/* A zeroed struct is an empty queue. Drops everything, the ring too. */
+void pa_write_queue_clear(pa_write_queue *queue);
+
+/* Appends an exact bytes object; takes a new reference. Nothing for an empty one. 0, or -1 with MemoryError. */
+int pa_write_queue_push_bytes(pa_write_queue *queue, PyObject *bytes);
+
+/* Appends `len` bytes at `ptr` without copying them: the caller calls own_tail before `ptr` may change. 0, or -1 with MemoryError. */
+int pa_write_queue_push_borrowed(pa_write_queue *queue, const char *ptr, size_t len);
+
+/* Copies what is left of a borrowed last chunk. 0, or -1 with MemoryError: then the chunk is dropped, and the stream with it must be. */
+int pa_write_queue_own_tail(pa_write_queue *queue);
+
+/* Sends as much as the descriptor takes: send(2) for one chunk, sendmsg(2) for several. Drops what was taken. PA_QUEUE_SENT: the queue is
+ * empty; PA_QUEUE_FULL: the descriptor takes no more for now; else -errno. */
+enum { PA_QUEUE_SENT = 0, PA_QUEUE_FULL = 1 };
+int pa_write_queue_send(pa_write_queue *queue, int fd);
+
+#endif

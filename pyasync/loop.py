@@ -1,0 +1,209 @@
+"""The event loop: the native half from _core, and asyncio's own code for what is cold.
+
+`EventLoop` derives from `_core.EventLoop` (scheduling, timers, polling, descriptors, signals' wakeup) and from
+`asyncio.BaseEventLoop`. What asyncio keeps in its Unix loop classes and not in BaseEventLoop is borrowed from there, function by
+function, so that each Python version's arguments, checks and texts apply.
+"""
+import asyncio
+import os
+import selectors
+import signal
+import sys
+import threading
+import warnings
+import weakref
+from asyncio import base_events, events, selector_events, unix_events
+from asyncio.log import logger
+
+from . import _core
+from .sockets import SocketMethods
+
+__all__ = ("EventLoop", "new_event_loop")
+
+_SelectorLoop = selector_events.BaseSelectorEventLoop
+_UnixLoop = unix_events._UnixSelectorEventLoop
+
+
+class _SignalEnd:
+    """What add_signal_handler takes for the loop's end of its socketpair."""
+
+    def __init__(self, loop):
+        self._loop = loop
+
+    def fileno(self):
+        return self._loop._signal_fileno()
+
+
+class _Selector(selectors.BaseSelector):
+    """The loop's poller seen as the selector that asyncio's loop has: keys with data (reader, writer)."""
+
+    def __init__(self, loop):
+        self._loop = loop
+
+    def register(self, fileobj, events, data=None):
+        return self._set(fileobj, events, data)
+
+    def modify(self, fileobj, events, data=None):
+        return self._set(fileobj, events, data)
+
+    def unregister(self, fileobj):
+        key = self.get_key(fileobj)
+        self._loop._watch_fd(key.fd, 0, None, None)
+        return key
+
+    def _set(self, fileobj, events, data):
+        if not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
+            raise ValueError(f"Invalid events: {events!r}")
+        fd = selectors._fileobj_to_fd(fileobj)
+        reader, writer = data
+        self._loop._watch_fd(fd, events, reader, writer)
+        return selectors.SelectorKey(fileobj, fd, events, data)
+
+    def select(self, timeout=None):
+        ready = self._loop._poll_events(timeout)
+        keys = self.get_map()
+        return [(keys[fd], mask) for fd, mask in ready if fd in keys]
+
+    def get_map(self):
+        return {fd: selectors.SelectorKey(fd, fd, mask, (reader, writer))
+                for fd, mask, reader, writer in self._loop._watched_fds()}
+
+    def get_key(self, fileobj):
+        try:
+            return self.get_map()[selectors._fileobj_to_fd(fileobj)]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def close(self):
+        self._loop = None
+
+
+def _borrow(namespace, *sources):
+    """Adds asyncio's functions of those names to a class body; one that this Python's asyncio does not have is left out."""
+    for source, names in sources:
+        for name in names.split():
+            if name in vars(source):
+                namespace.setdefault(name, vars(source)[name])
+
+
+class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
+    """asyncio's event loop with its engine in C."""
+
+    def __init__(self, selector=None):
+        super().__init__()
+        self._transports = weakref.WeakValueDictionary()
+        self._signal_handlers = {}
+        self._unix_server_sockets = {}
+        if selector is not None:
+            self._foreign_selector = selector
+        poller = self._open(os.environ.get("PYASYNC_POLLER") or None)
+        logger.debug("Using selector: %s", poller if selector is None else selector.__class__.__name__)
+
+    # Running
+
+    if not hasattr(asyncio.BaseEventLoop, "_run_forever_setup"):  # until 3.12 these steps are inside run_forever
+        def _run_forever_setup(self):
+            self._check_closed()
+            self._check_running()
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+
+        def _run_forever_cleanup(self):
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*self._old_agen_hooks)
+
+    def run_forever(self):
+        """Run until stop() is called."""
+        self._run_forever_setup()
+        try:
+            self._run_ticks()
+        finally:
+            self._run_forever_cleanup()
+
+    def close(self):
+        """Close the event loop: forget what is scheduled, shut the executor down without waiting, close all descriptors.
+
+        RuntimeError while the loop is running; closing twice does no harm.
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        try:
+            super().close()
+            if not sys.is_finalizing():
+                for sig in list(self._signal_handlers):
+                    self.remove_signal_handler(sig)
+            elif self._signal_handlers:
+                warnings.warn(f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                              ResourceWarning, source=self)
+                self._signal_handlers.clear()
+        finally:
+            self._release()
+
+    # Signals: asyncio's bookkeeping, our wakeup descriptor
+
+    @property
+    def _csock(self):
+        return _SignalEnd(self)
+
+    def remove_signal_handler(self, sig):
+        """Remove a handler for a signal. Return True if a signal handler was removed, False if not."""
+        removed = _UnixLoop.remove_signal_handler(self, sig)
+        self._reclaim_wakeup_fd()
+        return removed
+
+    # Unix
+
+    def _stop_serving(self, sock):
+        path = sock.getsockname() if sock in self._unix_server_sockets else None
+        super()._stop_serving(sock)
+        if path is None:
+            return
+        inode = self._unix_server_sockets.pop(sock)
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as err:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, err)
+
+    if hasattr(unix_events, "_PidfdChildWatcher"):  # 3.14 on: the loop has the watcher, before that the policy
+        @property
+        def _watcher(self):
+            watcher = self.__dict__.get("_watcher")
+            if watcher is None:
+                watcher = unix_events._PidfdChildWatcher() if unix_events.can_use_pidfd() else unix_events._ThreadedChildWatcher()
+                self.__dict__["_watcher"] = watcher
+            return watcher
+
+    @property
+    def _selector(self):
+        if self._foreign_selector is not None:
+            return self._foreign_selector
+        return None if self.is_closed() else _Selector(self)
+
+    @_selector.setter
+    def _selector(self, selector):
+        self._foreign_selector = None if isinstance(selector, _Selector) else selector
+
+    _borrow(
+        locals(),
+        (_UnixLoop, "add_signal_handler _handle_signal _check_signal _process_self_data"
+                    " create_unix_connection create_unix_server _make_read_pipe_transport _make_write_pipe_transport"
+                    " _make_subprocess_transport _child_watcher_callback _sock_sendfile_native _sock_sendfile_native_impl"
+                    " _sock_sendfile_update_filepos _sock_add_cancellation_callback"),
+        (_SelectorLoop, "_make_datagram_transport"),
+    )
+
+
+def new_event_loop():
+    """A new EventLoop. PYASYNC_POLLER in the environment chooses its poller by name."""
+    return EventLoop()

@@ -1,0 +1,82 @@
+"""What the event loop does with sockets and is written in Python: coroutines around the native operations of csrc/net/sock_ops.c,
+TLS through asyncio's sslproto, and asyncio's own methods where they are not hot.
+"""
+import socket
+
+from asyncio import base_events, selector_events, sslproto
+
+
+class SocketMethods:
+    """A base of EventLoop, between the native loop and asyncio's BaseEventLoop."""
+
+    # ---- Operations on the user's sockets ----
+    # Coroutine functions, as asyncio's: the arguments are looked at when the coroutine starts, and one that is never awaited warns.
+
+    async def sock_recv(self, sock, n):
+        """Receive up to n bytes; b'' at the end of the stream. The socket must be non-blocking."""
+        return await self._begin_sock_recv(sock, n)
+
+    async def sock_recv_into(self, sock, buf):
+        """Receive into the writable buffer buf; return the number of bytes."""
+        return await self._begin_sock_recv_into(sock, buf)
+
+    async def sock_recvfrom(self, sock, bufsize):
+        """Receive a datagram of up to bufsize bytes; return (data, address)."""
+        return await self._begin_sock_recvfrom(sock, bufsize)
+
+    async def sock_recvfrom_into(self, sock, buf, nbytes=0):
+        """Receive a datagram of up to nbytes bytes (0: as many as fit) into buf; return (number of bytes, address)."""
+        self._check_sock(sock)
+        if not nbytes:
+            nbytes = len(buf)
+        return await self._begin_sock_recvfrom_into(sock, buf, nbytes)
+
+    async def sock_sendall(self, sock, data):
+        """Send all of data. After an error there is no telling how much of it was sent."""
+        return await self._begin_sock_sendall(sock, data)
+
+    async def sock_sendto(self, sock, data, address):
+        """Send a datagram to address; return the number of bytes sent."""
+        return await self._begin_sock_sendto(sock, data, address)
+
+    async def sock_connect(self, sock, address):
+        """Connect to a remote address; host names are resolved."""
+        self._check_sock(sock)
+        if sock.family == socket.AF_INET or (base_events._HAS_IPv6 and sock.family == socket.AF_INET6):
+            resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
+            _, _, _, _, address = resolved[0]
+        return await self._begin_sock_connect(sock, address)
+
+    async def sock_accept(self, sock):
+        """Accept a connection on a listening socket; return (connection, address). The connection is non-blocking."""
+        return await self._begin_sock_accept(sock)
+
+    # ---- Transports ----
+
+    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None,
+                            extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, **context):
+        ssl_protocol = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
+                                            ssl_handshake_timeout=ssl_handshake_timeout,
+                                            ssl_shutdown_timeout=ssl_shutdown_timeout)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context)
+        return ssl_protocol._app_transport
+
+    # Where a connection is not accepted natively (TLS, debug mode, a replaced factory), it is accepted as asyncio does.
+    _accept_connection = selector_events.BaseSelectorEventLoop._accept_connection
+    _accept_connection2 = selector_events.BaseSelectorEventLoop._accept_connection2
+
+    # ---- sendfile ----
+
+    async def _sendfile_native(self, transp, file, offset, count):
+        """os.sendfile() on the transport's socket, once what was written before has gone out."""
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        transp._lend_fd()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            transp._take_fd_back()
+            if resume_reading:
+                transp.resume_reading()

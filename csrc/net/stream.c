@@ -371,6 +371,7 @@ static PyObject *as_bytes(PyObject *data)
     return bytes;
 }
 
+#if PA_HAS_VECTORED_WRITELINES
 /* The chunks of writelines() as bytes, without empty ones: all are checked before the first is sent. New list. */
 static PyObject *as_chunks(PyObject *iterable)
 {
@@ -399,7 +400,6 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
 }
 
-#if PA_HAS_VECTORED_WRITELINES
 static PyObject *method_writelines(PyObject *op, PyObject *list_of_data)
 {
     pa_transport *self = PA_TRANSPORT(op);

@@ -42,7 +42,10 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
         *result = Py_NewRef(future);
         return PYGEN_NEXT;
     }
-    it->future = NULL;
+    if (PA_FUTURE_ITER_STAYS)
+        Py_INCREF(future);
+    else
+        it->future = NULL;
     PyObject *value;
     int rc = pa_future_fetch(f, &value);
     Py_DECREF(future);

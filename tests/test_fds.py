@@ -33,10 +33,7 @@ def pipe():
     os.set_blocking(w, False)
     yield r, w
     for fd in (r, w):
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+        os.close(fd)
 
 
 def test_reader(aio, loop, pair):
@@ -248,7 +245,9 @@ def test_eof_and_hangup_are_readable(aio, loop, pair, pipe):
     loop.add_reader(a, lambda: (seen.append(a.recv(1)), loop.remove_reader(a)))
     loop.add_reader(r, lambda: (seen.append(os.read(r, 1)), loop.remove_reader(r)))
     b.close()
-    os.close(w)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, w)
+    os.close(null)
     spin_until(loop, lambda: len(seen) == 2)
     assert seen == [b"", b""]
 
@@ -256,7 +255,9 @@ def test_eof_and_hangup_are_readable(aio, loop, pair, pipe):
 def test_writer_of_a_pipe_without_reader(aio, loop, pipe):
     r, w = pipe
     seen = []
-    os.close(r)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, r)
+    os.close(null)
     loop.add_writer(w, lambda: (seen.append(1), loop.remove_writer(w)))
     spin_until(loop, lambda: seen)
 
@@ -267,7 +268,8 @@ def test_bad_descriptors(same, bad, method):
     def scenario(aio):
         with fresh_loop(aio) as loop:
             args = (callback,) if method.startswith("add") else ()
-            return outcome(getattr(loop, method), bad, *args)
+            # how an integer is too large is said in different words by each version
+            return outcome(getattr(loop, method), bad, *args, text=bad != 2**40)
     same(scenario)
 
 
@@ -319,6 +321,7 @@ def test_closed_objects(same):
 
 def test_a_watched_descriptor_that_is_closed(aio, loop):
     """Closing without remove_reader: removal afterwards answers True, the number can be used anew."""
+    spin(loop)                                 # a loop may open descriptors of its own when it first runs
     a, b = nonblocking_pair()
     fd = a.fileno()
     loop.add_reader(fd, callback)
@@ -339,6 +342,7 @@ def test_a_watched_descriptor_that_is_closed(aio, loop):
 
 def test_descriptor_number_reused_while_watched(aio, loop):
     """A closed and reopened number that is registered again is really watched (epoll forgets closed descriptors)."""
+    spin(loop)
     a, b = nonblocking_pair()
     fd = a.fileno()
     seen = []
@@ -377,7 +381,7 @@ def test_used_by_a_transport(same):
             sock = tr.get_extra_info("socket")
             for m, args in ((loop.add_reader, (callback,)), (loop.remove_reader, ()), (loop.add_writer, (callback,)), (loop.remove_writer, ())):
                 result = outcome(m, sock.fileno(), *args)
-                found.append([result[:2], result[2].split("by transport")[0].rstrip("0123456789 ")])
+                found.append([result[:2], result[2].split("by transport")[0].replace(str(sock.fileno()), "N")])
             for coro in (loop.sock_recv(a, 1), loop.sock_sendall(a, b"x" * (1 << 22)), loop.sock_accept(a), loop.sock_recv_into(a, bytearray(1))):
                 result = outcome(loop.run_until_complete, coro)
                 found.append([result[:2], result[2].split(" ")[0:2]])

@@ -199,12 +199,14 @@ def go_through_all(aio, factory, name, action):
             while data := peer.recv(1 << 20):
                 seen.append(data)
         peer.close()
-        transport.abort()
+        if transport._sock is not None:
+            transport.abort()
         go(4)
-        lines.append(("state", transport.is_closing(), transport._conn_lost > 0, transport._paused, transport._sock))
-        reports = [report(c) for c in errors.take()]
+        lines.append(("state", transport.is_closing(), transport._paused, transport._sock))
+        # until 3.14, asyncio calls _call_connection_lost twice if the connection is closed as its buffer runs dry
+        reports = [r for r in map(report, errors.take()) if "'NoneType' object has no attribute 'close'" not in str(r["exception"])]
         for r in reports:
-            r["message"] = r["message"].split("(")[0].split(" <")[0]
+            r["message"] = r["message"].split("(")[0].split(" <")[0].replace("_SelectorSocket", "Socket")
         data = b"".join(seen)
         return {"events": protocol.events, "lines": lines, "reports": reports,
                 "data": (len(data), hashlib.sha256(data).hexdigest())}
@@ -646,50 +648,50 @@ def test_debug_log(same, caplog):
 
 # --- servers -----------------------------------------------------------------------------------------------------------
 
-def test_factory_that_raises(same):
-    def scenario(aio, debug):
+@pytest.mark.parametrize("debug", [False, True])
+def test_factory_that_raises(same, debug):
+    """Told in debug mode only; the connection is closed and the server goes on."""
+    def scenario(aio):
         errors = Errors()
         with fresh_loop(aio, errors, debug=debug) as loop:
-            async def main():
-                def factory():
-                    raise ValueError("no protocol")
-                server = await loop.create_server(factory, "127.0.0.1", 0)
-                with warnings.catch_warnings():
+            def factory():
+                raise ValueError("no protocol")
+            server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0))
+            got = []
+            for _ in range(2):
+                with socket.create_connection(server.sockets[0].getsockname()) as client, warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-                    got = await reader.read()
-                    writer.close()
-                    with contextlib.suppress(OSError):
-                        await writer.wait_closed()
+                    client.settimeout(5)
+                    spin(loop, 5)
+                    got.append([report(c) for c in errors.take()])
                     gc.collect()
-                server.close()
-                await server.wait_closed()
-                return got
-            got = loop.run_until_complete(main())
-            return got, [report(c) for c in errors.take()]
-    same(scenario, False)
-    same(scenario, True)
+                    got.append(client.recv(10))
+            server.close()
+            loop.run_until_complete(server.wait_closed())
+            return got
+    same(scenario)
 
 
 def test_factory_that_ends_the_loop(aio):
+    if aio is asyncio:
+        pytest.skip("asyncio leaves the accepted socket to the garbage collector")
     with fresh_loop(aio) as loop:
         def factory():
             raise SystemExit(4)
-
-        async def main():
-            server = await loop.create_server(factory, "127.0.0.1", 0)
-            address = server.sockets[0].getsockname()
-            with socket.create_connection(address):
-                await asyncio.sleep(1)
-        with pytest.raises(SystemExit):
-            loop.run_until_complete(main())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gc.collect()
+        server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0))
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            with pytest.raises(SystemExit):
+                loop.run_until_complete(asyncio.sleep(5))
+            assert client.recv(10) == b""
+        server.close()
+        loop.run_until_complete(server.wait_closed())
 
 
 def test_factory_that_closes_the_server(aio, loop):
     """The rest of the batch is not accepted on a descriptor that may be another's by then."""
+    if aio is asyncio:
+        pytest.skip("asyncio's transport cannot attach to the closed server, and says so in __del__")
+
     async def main():
         made = []
 
@@ -708,9 +710,7 @@ def test_factory_that_closes_the_server(aio, loop):
             client.close()
         await asyncio.sleep(0.01)
         return len(made)
-    made = loop.run_until_complete(main())
-    if aio is not asyncio:
-        assert made == 1
+    assert loop.run_until_complete(main()) == 1
 
 
 def test_no_descriptors_left(aio, errors, loop, monkeypatch):
@@ -791,7 +791,7 @@ def test_many_connections_at_once(aio, loop):
 
             def connection_lost(self, exc):
                 lost.append(exc)
-        server = await loop.create_server(Protocol, "127.0.0.1", 0, backlog=50)
+        server = await loop.create_server(Protocol, "127.0.0.1", 0, backlog=400)
 
         async def client(i):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -1175,8 +1175,8 @@ def test_socket_closed_behind_our_back(aio, loop):
     assert [e[0] for e in protocol.events] == ["connection_made", "connection_lost"]
     for s in others:
         s.send(b"alive")
+    for s in (*others, peer):
         s.close()
-    peer.close()
 
 
 def test_detached_socket(aio, loop):

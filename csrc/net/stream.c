@@ -141,8 +141,9 @@ static int read_into_protocol(pa_transport *self)
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
-    int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
-    if (rc < 0) {
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
+        PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                     Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -235,11 +236,9 @@ int pa_stream_flush(pa_transport *self)
 
 int pa_stream_run_deferred(pa_loop *loop, PyObject *owner) { return pa_stream_flush(PA_TRANSPORT(owner)); }
 
-/* The queue has just been emptied by a blocked transport's descriptor. */
+/* The descriptor of a blocked transport has taken the last of the queue. */
 static int write_drained(pa_transport *self)
 {
-    if (pa_stream_want(self, 0, PA_POLL_OUT) < 0)
-        return -1;
     if (self->empty_waiter != NULL && pa_future_resolve(self->empty_waiter, Py_None) < 0)
         return -1;
     if (self->closing && !self->conn_lost)
@@ -256,6 +255,9 @@ static int write_ready(pa_transport *self)
     int status = pa_write_queue_send(&self->queue, self->fd);
     if (status < 0)
         return write_failed(self, status);
+    /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
+    if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
+        return -1;
     if (pa_flow_maybe_resume(self) < 0)
         return -1;
     /* The protocol may have written more, or closed. */
@@ -360,7 +362,8 @@ static PyObject *method_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-#if PA_HAS_VECTORED_WRITELINES
+#if PA_HAS_VECTORED_WRITELINES /* else WriteTransport.writelines() joins the chunks and calls write() */
+
 /* An exact bytes object with the same content. New. */
 static PyObject *as_bytes(PyObject *data)
 {

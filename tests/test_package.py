@@ -150,7 +150,7 @@ def test_the_deprecated_policy_names_warn_as_asyncios_do():
         aio.set_event_loop_policy(aio.get_event_loop_policy())
         print(issubclass(aio.DefaultEventLoopPolicy, aio.AbstractEventLoopPolicy))
     """)
-    assert (status, out) == (0, "True\n") and err.count("DeprecationWarning") == 7
+    assert (status, out) == (0, "True\n") and err.count("slated for removal in Python 3.16") >= 6
     assert pyasync.EventLoopPolicy()         # ours itself does not warn
 
 
@@ -618,6 +618,20 @@ def test_both_modules_see_the_same_current_loop():
         print(pyasync.get_event_loop() is theirs, type(theirs) is pyasync.EventLoop)
         mine.close(); theirs.close()
     """) == "True\nTrue False\n"
+
+
+def test_the_default_policy_can_be_saved_and_restored():
+    assert script("""
+        import asyncio, pyasync, warnings
+        warnings.simplefilter("ignore")
+        theirs = asyncio.get_event_loop_policy()
+        ours = pyasync.get_event_loop_policy()
+        print(type(theirs) is type(ours), isinstance(ours, pyasync.EventLoopPolicy), isinstance(ours, type(theirs)))
+        pyasync.set_event_loop_policy(None)
+        pyasync.get_event_loop_policy()
+        pyasync.set_event_loop_policy(ours)
+        print(asyncio.get_event_loop_policy() is theirs)
+    """) == "False True True\nTrue\n"
 
 
 def test_a_forked_child_sees_what_it_sees_with_asyncio():

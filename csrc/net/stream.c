@@ -360,6 +360,7 @@ static PyObject *method_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
+#if PA_HAS_VECTORED_WRITELINES
 /* An exact bytes object with the same content. New. */
 static PyObject *as_bytes(PyObject *data)
 {
@@ -371,7 +372,6 @@ static PyObject *as_bytes(PyObject *data)
     return bytes;
 }
 
-#if PA_HAS_VECTORED_WRITELINES
 /* The chunks of writelines() as bytes, without empty ones: all are checked before the first is sent. New list. */
 static PyObject *as_chunks(PyObject *iterable)
 {

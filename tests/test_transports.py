@@ -519,11 +519,30 @@ def test_writelines(same, kind):
                 lab.log.append("iterated")
                 return iter([b"odd"])
         found = [outcome(t.writelines, data) for data in (
-            [b"1", bytearray(b"2"), memoryview(b"3")], (b"4",), [], (), [b"", b"5", b""], [b""])]
+            [b"1", bytearray(b"2"), memoryview(b"3")], (b"4",), [], (), [b"", b"5"])]
         found += [outcome(t.writelines, data, text=False) for data in (["text"], [5], [None], 5, [b"no", "text", b"no"])]
         return found, await lab.receive(peer, 5), t.is_closing(), t.close(), await lab.seen("lost")
     got = same(scenario(main))
-    assert got["result"][1] == b"12345" and got["result"][0][6][:2] == ["raised", "TypeError"]
+    assert got["result"][1] == b"12345" and got["result"][0][5][:2] == ["raised", "TypeError"]
+
+
+@kinds
+@pytest.mark.parametrize("blocked", [False, True])
+def test_writelines_of_nothing_but_empty_chunks(aio, kind, blocked):
+    if aio is asyncio and PY >= (3, 12):
+        pytest.skip("asyncio 3.12+ never gets rid of a last chunk that is empty, and tries without end")
+    with Lab(aio) as lab:
+        async def main():
+            p, peer = await lab.connect(kind)
+            total = lab.fill(p.transport) if blocked else 0
+            p.transport.writelines([b""])
+            p.transport.writelines([b"end", b"", bytearray(), memoryview(b"")])
+            assert (await lab.receive(peer, total + 3))[-3:] == b"end"
+            await lab.ticks()
+            assert p.transport.get_write_buffer_size() == 0
+            p.transport.close()
+            await lab.seen("lost")
+        lab.run(main())
 
 
 @kinds
@@ -722,10 +741,10 @@ def test_writing_on_in_resume_writing(same, kind):
         def more(p):
             rounds.append(p.transport.get_write_buffer_size())
             if len(rounds) < 4:
-                for _ in range(40):
+                for _ in range(200):
                     p.transport.write(bytes([64 + len(rounds)]) * 50_000)
             else:
-                p.transport.close()
+                lab.loop.call_soon(p.transport.close)  # close() right here makes asyncio call connection_lost() twice
         p, peer = await lab.connect(kind, resume_writing=more)
         for _ in range(200):
             p.transport.write(b"x" * 50_000)
@@ -733,7 +752,7 @@ def test_writing_on_in_resume_writing(same, kind):
         await lab.seen("lost")
         return hashlib.sha256(data).hexdigest(), len(data), len(rounds), [s <= 16384 for s in rounds]
     got = same(scenario(main))
-    assert got["result"][1:3] == [(200 + 3 * 40) * 50_000, 4]
+    assert got["result"][1:3] == [(200 + 3 * 200) * 50_000, 4]
     assert got["log"] == [["made"], ["pause"], ["resume"]] + [["pause"], ["resume"]] * 3 + [["lost", None]]
 
 
@@ -745,7 +764,7 @@ def test_closing_sends_what_is_buffered(same, kind):
         total = lab.fill(t, 100_000)
         found = [t.close(), t.close(), t.is_closing(), t.get_write_buffer_size() > 0]
         # What is written while the transport closes, but is not lost yet, is sent too.
-        found += [outcome(t.write, b"late"), outcome(t.writelines, [b"r"])]
+        found += [outcome(t.write, b"late"), outcome(t.write, b"r")]
         await lab.ticks()
         found.append(len(lab.log))
         data = await lab.receive_all(peer)

@@ -695,6 +695,18 @@ static PyTypeObject *make_public_class(PyTypeObject *base)
     return (PyTypeObject *)result;
 }
 
+static int add_getsets(PyTypeObject *type, PyGetSetDef *defs)
+{
+    for (PyGetSetDef *def = defs; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)type, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int make_types(PyObject *module, pa_state *st)
 {
     if (st->aio_FlowControlMixin->tp_basicsize > (Py_ssize_t)offsetof(pa_transport, st)) {
@@ -707,6 +719,7 @@ static int make_types(PyObject *module, pa_state *st)
         return -1;
     int rc = -1;
     if (pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
+        add_getsets(base, pa_flow_getsets) == 0 &&
         (st->SocketTransport = make_public_class(base)) != NULL)
         rc = PyModule_AddObjectRef(module, "SocketTransport", (PyObject *)st->SocketTransport);
     Py_DECREF(base);

@@ -369,6 +369,7 @@ static PyObject *method_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
+#if PA_HAS_VECTORED_WRITELINES
 /* An exact bytes object with the same content. New. */
 static PyObject *as_bytes(PyObject *data)
 {
@@ -405,7 +406,6 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
 }
 
-#if PA_HAS_VECTORED_WRITELINES
 static PyObject *method_writelines(PyObject *op, PyObject *list_of_data)
 {
     pa_transport *self = PA_TRANSPORT(op);

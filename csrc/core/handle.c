@@ -204,13 +204,24 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     return 0;
 }
 
-PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+static PyObject *make_handle(pa_loop *loop, pa_free_list *list, PyTypeObject *type, PyObject *callback, PyObject *args,
+                             PyObject *context)
 {
     pa_state *st = loop->st;
-    PyObject *self = take_free(&loop->free_handles, st->Handle);
+    PyObject *self = take_free(list, type);
     if (self != NULL && fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
         Py_CLEAR(self);
     return self;
+}
+
+PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    return make_handle(loop, &loop->free_handles, loop->st->Handle, callback, args, context);
+}
+
+PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    return make_handle(loop, &loop->free_threadsafe, loop->st->ThreadSafeHandle, callback, args, context);
 }
 
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context)
@@ -456,21 +467,27 @@ static int handle_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int handle_clear(PyObject *self)
+static void clear_slots(PyObject *self, PyTypeObject *native)
 {
     PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
-    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
-        if (!is_weak_list(self, field))
+    for (Py_ssize_t n = count_slots(native); n > 0; n--, field++)
+        if (*field != NULL && !is_weak_list(self, field))
             Py_CLEAR(*field);
+}
+
+static int handle_clear(PyObject *self)
+{
+    clear_slots(self, native_base(Py_TYPE(self), handle_dealloc));
     return 0;
 }
 
-/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not belong there. */
+/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
+ * belong there. */
 static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
 {
     if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
         return false;
-    pa_free_list *list = native == st->TimerHandle ? &loop->free_timers : &loop->free_handles;
+    pa_free_list *list = native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe;
     if (list->len >= PA_FREE_HANDLES_MAX)
         return false;
     *(PyObject **)((char *)self + sizeof(PyObject)) = list->first;
@@ -479,27 +496,43 @@ static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loo
     return true;
 }
 
-static void handle_dealloc(PyObject *self)
+/* The GC does not track `self` any more. st: NULL at the interpreter's end, when the type may have lost its module. */
+static void take_apart(PyObject *self, PyTypeObject *native, pa_state *st)
 {
-    PyTypeObject *type = Py_TYPE(self), *native = native_base(type, handle_dealloc);
-    PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, handle_dealloc)
-    PyObject_ClearWeakRefs(self);
-    /* At the interpreter's end the type may have lost its module already. */
-    PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
-    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_ssize_t weak_list = type->tp_weaklistoffset;
+    if (weak_list != 0 && *(PyObject **)((char *)self + weak_list) != NULL)
+        PyObject_ClearWeakRefs(self);
     PyObject *loop = NULL;
-    if (st != NULL && st->EventLoop != NULL && st->TimerHandle != NULL) {
+    if (st != NULL) {
         loop = FIELD(self, loop);
         FIELD(self, loop) = NULL;
     }
-    handle_clear(self);
+    clear_slots(self, native);
     pa_loop *owner = loop != NULL ? pa_loop_from(st, loop) : NULL;
     if (owner == NULL || !keep_free(self, native, st, owner)) {
         type->tp_free(self);
         Py_DECREF(type);
     }
     Py_XDECREF(loop); /* last, for it may be the loop's end, and with it the free list's */
+}
+
+static bool is_handle(PyObject *field) { return field != NULL && Py_TYPE(field)->tp_dealloc == handle_dealloc; }
+
+/* A long chain of handles that are each other's callback would exhaust the C stack; through anything else on the way (a tuple, an
+ * instance) CPython limits the depth itself. */
+static void handle_dealloc(PyObject *self)
+{
+    PyTypeObject *native = native_base(Py_TYPE(self), handle_dealloc);
+    PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
+    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    PyObject_GC_UnTrack(self);
+    if (st != NULL && !is_handle(FIELD(self, callback)) && !is_handle(FIELD(self, args)) && !is_handle(FIELD(self, context))) {
+        take_apart(self, native, st);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, handle_dealloc)
+    take_apart(self, native, st);
     Py_TRASHCAN_END
 }
 
@@ -611,6 +644,29 @@ static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec, PyObject *ba
     return (PyTypeObject *)type;
 }
 
+/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's takes a lock
+ * around cancel() and the call; the lock stays unused here, since what both touch is under the interpreter's. */
+static int make_threadsafe_type(PyObject *module, pa_state *st, unsigned flags)
+{
+    PyObject *events = PyImport_ImportModule("asyncio.events"), *name = PyUnicode_InternFromString("_ThreadSafeHandle"), *base = NULL;
+    int found = events != NULL && name != NULL ? pa_getattr_optional(events, name, &base) : -1;
+    Py_XDECREF(events);
+    Py_XDECREF(name);
+    if (found == 0)
+        st->ThreadSafeHandle = (PyTypeObject *)Py_NewRef((PyObject *)st->Handle);
+    if (found <= 0)
+        return found;
+    PyType_Spec spec = {
+        .name = "pyasync._core._ThreadSafeHandle",
+        .basicsize = (int)((PyTypeObject *)base)->tp_basicsize,
+        .flags = flags | (unsigned)(((PyTypeObject *)base)->tp_flags & PA_TPFLAGS_PREHEADER),
+        .slots = handle_slots,
+    };
+    st->ThreadSafeHandle = make_type(module, &spec, PyTuple_Pack(2, st->Handle, base));
+    Py_DECREF(base);
+    return st->ThreadSafeHandle != NULL ? 0 : -1;
+}
+
 int pa_handle_setup(PyObject *module, pa_state *st)
 {
     if (find_slots(st) < 0)
@@ -623,7 +679,7 @@ int pa_handle_setup(PyObject *module, pa_state *st)
         .slots = handle_slots,
     };
     st->Handle = make_type(module, &handle_spec, PyTuple_Pack(1, st->aio_Handle));
-    if (st->Handle == NULL)
+    if (st->Handle == NULL || make_threadsafe_type(module, st, flags) < 0)
         return -1;
     PyType_Spec timer_spec = {
         .name = "pyasync._core.TimerHandle",

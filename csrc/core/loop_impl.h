@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define PA_FREE_HANDLES_MAX 512
+#define PA_FREE_HANDLES_MAX 1024
 
 /* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
 typedef struct {
@@ -90,7 +90,7 @@ struct pa_loop {
     PyObject *scheduled_list;                /* the list last given out as _scheduled; see loop_views.c */
     Py_ssize_t timer_cancelled_count;
     int internal_fds;
-    pa_free_list free_handles, free_timers;
+    pa_free_list free_handles, free_timers, free_threadsafe;
 };
 
 /* ---- Overrides (loop_overrides.c) ---- */
@@ -128,6 +128,9 @@ void pa_loop_unschedule(PyObject *timer);             /* takes a native TimerHan
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
 extern PyMethodDef pa_loop_sched_methods[];
 
+/* Nothing to do most of the time: then there is no call. */
+static inline int pa_loop_flush_current(pa_loop *loop) { return loop->current != NULL ? pa_current_flush(loop) : 0; }
+
 /* ---- Handles (handle.c) ---- */
 
 #define PA_HANDLE_FIELD(handle, offset) (*(PyObject **)((char *)(handle) + (offset)))
@@ -146,10 +149,12 @@ static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
 
 /* A TimerHandle that is in no heap yet. when_object: what _when shows. New. */
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
+/* What call_soon_threadsafe returns: as pa_handle_new. */
+PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context);
 /* Exactly ours: the slots are where we know them and _run is not overridden. */
 static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 {
-    return Py_TYPE(obj) == st->Handle || Py_TYPE(obj) == st->TimerHandle;
+    return Py_TYPE(obj) == st->Handle || Py_TYPE(obj) == st->TimerHandle || Py_TYPE(obj) == st->ThreadSafeHandle;
 }
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);

@@ -87,7 +87,7 @@ static int run_entry(pa_loop *loop, pa_ready *entry)
     if (loop->debug && pa_ready_handle(loop, entry) == NULL)
         return -1;
     int rc = 0;
-    if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_current_flush(loop)) < 0)
+    if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_loop_flush_current(loop)) < 0)
         return -1;
     switch ((pa_ready_kind)entry->kind) {
     case PA_READY_HANDLE:
@@ -241,11 +241,11 @@ static int run_once(pa_loop *loop)
     int rc = run_ready(loop);
     if (rc < 0) {
         PyObject *raised = pa_err_take();
-        if (pa_current_flush(loop) < 0)
+        if (pa_loop_flush_current(loop) < 0)
             PyErr_WriteUnraisable((PyObject *)loop);
         pa_err_restore(raised);
     } else {
-        rc = pa_current_flush(loop);
+        rc = pa_loop_flush_current(loop);
     }
     if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
         rc = -1;

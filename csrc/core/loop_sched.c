@@ -368,7 +368,7 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
     if (over & PA_OVER_SCHEDULING) {
         handle = schedule(loop, call.callback, call.args, call.context);
     } else {
-        handle = pa_handle_new(loop, call.callback, call.args, call.context);
+        handle = pa_handle_new_threadsafe(loop, call.callback, call.args, call.context);
         if (handle != NULL && post(loop, handle) < 0)
             Py_CLEAR(handle);
     }

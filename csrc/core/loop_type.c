@@ -15,7 +15,11 @@
 
 pa_loop *pa_loop_from(pa_state *st, PyObject *obj)
 {
-    return st->EventLoop != NULL && PyObject_TypeCheck(obj, st->EventLoop) ? (pa_loop *)obj : NULL;
+    /* Our struct is the largest in the hierarchy, so every subclass has us in its chain of tp_base. */
+    for (PyTypeObject *type = Py_TYPE(obj); type != NULL; type = type->tp_base)
+        if (type == st->EventLoop)
+            return (pa_loop *)obj;
+    return NULL;
 }
 
 pa_state *pa_loop_state(pa_loop *loop) { return loop->st; }
@@ -68,6 +72,7 @@ static void release(pa_loop *loop)
     pa_signals_close(loop);
     pa_handle_free_list_clear(&loop->free_handles);
     pa_handle_free_list_clear(&loop->free_timers);
+    pa_handle_free_list_clear(&loop->free_threadsafe);
 }
 
 static int traverse_ring(pa_ready_ring *ring, visitproc visit, void *arg)

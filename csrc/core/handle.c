@@ -179,8 +179,7 @@ static PyObject *take_free(pa_free_list *list, PyTypeObject *type)
     list->first = *next;
     *next = NULL;
     list->len--;
-    PyObject_Init(self, type);
-    Py_DECREF(type); /* what lies on the list has kept its reference */
+    pa_object_revive(self); /* it kept its reference to the type */
     PyObject_GC_Track(self);
     return self;
 }
@@ -508,7 +507,16 @@ static void take_apart(PyObject *self, PyTypeObject *native, pa_state *st)
         loop = FIELD(self, loop);
         FIELD(self, loop) = NULL;
     }
-    clear_slots(self, native);
+    if (native == type && st != NULL && native == st->Handle) { /* what is left of clear_slots when all is known */
+        Py_CLEAR(FIELD(self, callback));
+        Py_CLEAR(FIELD(self, args));
+        Py_CLEAR(FIELD(self, context));
+        Py_CLEAR(FIELD(self, cancelled));
+        Py_CLEAR(FIELD(self, repr));
+        Py_CLEAR(FIELD(self, source_traceback));
+    } else {
+        clear_slots(self, native);
+    }
     pa_loop *owner = loop != NULL ? pa_loop_from(st, loop) : NULL;
     if (owner == NULL || !keep_free(self, native, st, owner)) {
         type->tp_free(self);

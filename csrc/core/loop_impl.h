@@ -40,6 +40,23 @@ enum {
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 
+/* Attributes that only asyncio's code and loop.py use. They have fields so that an ordinary loop has no dict at all: the interpreter then
+ * finds `loop.call_soon` without looking into one. */
+typedef enum {
+    PA_COLD_DEFAULT_EXECUTOR,
+    PA_COLD_EXECUTOR_SHUTDOWN_CALLED,
+    PA_COLD_ASYNCGENS,
+    PA_COLD_ASYNCGENS_SHUTDOWN_CALLED,
+    PA_COLD_EXCEPTION_HANDLER,
+    PA_COLD_ORIGIN_TRACKING_ENABLED,
+    PA_COLD_ORIGIN_TRACKING_SAVED_DEPTH,
+    PA_COLD_OLD_AGEN_HOOKS,
+    PA_COLD_TRANSPORTS,
+    PA_COLD_UNIX_SERVER_SOCKETS,
+    PA_COLD_WATCHER,
+    PA_COLD_LEN,
+} pa_cold;
+
 /* What the override bits were computed from. */
 typedef struct {
     unsigned bits;
@@ -52,6 +69,7 @@ struct pa_loop {
     PyObject_HEAD
     pa_state *st;
     PyObject *dict, *weakrefs;
+    PyObject *cold[PA_COLD_LEN]; /* NULL: there is no such attribute yet */
 
     pa_ready_ring ready;
     pa_heap timers; /* owns its TimerHandles */
@@ -59,6 +77,8 @@ struct pa_loop {
     bool closed, stopping, debug;
     bool ticking;   /* run_ready() is at work: what is put off now runs when it ends */
     bool inherited; /* we are a fork's child: the poller and the wakeup are shared with the parent */
+
+    unsigned unchecked_ticks; /* since we last asked for signals */
 
     pa_link deferred; /* pa_deferred, see loop_defer.c */
 

@@ -253,8 +253,12 @@ static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t
     if (parse_callback("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
-    if (pa_loop_check_closed(loop) == 0 && check_in_debug(loop, call.callback, "call_soon", true) == 0)
+    if (!loop->debug && !(pa_loop_overrides(loop) & PA_OVER_SCHEDULING)) {
+        if (raise_if_closed(loop) == 0)
+            handle = append_handle(loop, call.callback, call.args, call.context);
+    } else if (pa_loop_check_closed(loop) == 0 && check_in_debug(loop, call.callback, "call_soon", true) == 0) {
         handle = schedule(loop, call.callback, call.args, call.context);
+    }
     Py_DECREF(call.args);
     return handle;
 }

@@ -19,15 +19,24 @@
 
 /* ---- Fields ---- */
 
-/* The first of our types that `type` derives its storage from: Handle or TimerHandle. */
-static PyTypeObject *native_base(PyTypeObject *type, destructor dealloc)
+static void handle_dealloc(PyObject *self);
+
+/* The first of our types in the chain of `type`'s bases. NULL for a class that has our methods by a second base only; for Handle that
+ * is as good, since it has no storage of its own. */
+static PyTypeObject *native_base(PyTypeObject *type)
 {
-    while (type->tp_dealloc != dealloc)
+    while (type != NULL && type->tp_dealloc != handle_dealloc)
         type = type->tp_base;
     return type;
 }
 
-static void handle_dealloc(PyObject *self);
+/* The module state, quicker than through the class's order of bases. NULL with TypeError. */
+static pa_state *state_of(PyObject *self)
+{
+    PyTypeObject *native = native_base(Py_TYPE(self));
+    PyObject *module = native != NULL ? ((PyHeapTypeObject *)native)->ht_module : NULL;
+    return module != NULL ? pa_state_of_module(module) : pa_state_of_type(Py_TYPE(self));
+}
 
 /* How many object pointers follow the head. */
 static Py_ssize_t count_slots(PyTypeObject *native)
@@ -220,7 +229,9 @@ PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObj
 
 PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
 {
-    return make_handle(loop, &loop->free_threadsafe, loop->st->ThreadSafeHandle, callback, args, context);
+    PyTypeObject *type = loop->st->ThreadSafeHandle;
+    pa_free_list *list = type == loop->st->Handle ? &loop->free_handles : &loop->free_threadsafe;
+    return make_handle(loop, list, type, callback, args, context);
 }
 
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context)
@@ -233,7 +244,7 @@ PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObje
     timer->entry.index = PA_HEAP_OUT;
     timer->entry.when = when;
     timer->loop = NULL;
-    FIELD(self, when) = Py_NewRef(when_object);
+    FIELD(self, when) = Py_XNewRef(when_object);
     FIELD(self, scheduled) = Py_NewRef(Py_False);
     if (fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
         Py_CLEAR(self);
@@ -279,7 +290,7 @@ static const pa_signature handle_signature = {
 static int handle_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[4];
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL || pa_args_parse_tuple(&handle_signature, args, kwargs, in) < 0)
         return -1;
     return init_fields(st, self, in[0], in[1], in[2], in[3]);
@@ -291,11 +302,11 @@ static const pa_signature timer_signature = {
 static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[5];
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL || pa_args_parse_tuple(&timer_signature, args, kwargs, in) < 0 ||
         init_fields(st, self, in[1], in[2], in[3], in[4]) < 0)
         return -1;
-    pa_loop_unschedule(self);
+    pa_loop_unschedule(st, self);
     set_field(&FIELD(self, when), Py_NewRef(in[0]));
     set_field(&FIELD(self, scheduled), Py_NewRef(Py_False));
     return 0;
@@ -305,7 +316,7 @@ static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     PyObject *value = FIELD(self, cancelled);
@@ -321,7 +332,7 @@ static int tell_loop(pa_state *st, PyObject *self)
     pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
     int rc = 0;
     if (native != NULL && !(pa_loop_overrides(native) & PA_OVER_TIMER_CANCELLED)) {
-        pa_loop_unschedule(self);
+        pa_loop_unschedule(st, self);
     } else if (loop != NULL) {
         PyObject *result = PyObject_CallMethodOneArg(loop, st->names._timer_handle_cancelled, self);
         rc = result != NULL ? 0 : -1;
@@ -354,21 +365,21 @@ static int cancel(pa_state *st, PyObject *self)
     return 0;
 }
 
-static PyObject *handle_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_class(cls);
-    if (nargs != 0 || kwnames != NULL)
-        return PyErr_Format(PyExc_TypeError, "Handle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return NULL;
     if (!is_cancelled(st, self) && cancel(st, self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *timer_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *timer_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_class(cls);
-    if (nargs != 0 || kwnames != NULL)
-        return PyErr_Format(PyExc_TypeError, "TimerHandle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return NULL;
     if (!is_cancelled(st, self) && (tell_loop(st, self) < 0 || cancel(st, self) < 0))
         return NULL;
     Py_RETURN_NONE;
@@ -376,7 +387,7 @@ static PyObject *timer_cancel(PyObject *self, PyTypeObject *cls, PyObject *const
 
 static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     PyObject *loop = Py_XNewRef(FIELD(self, loop));
@@ -390,16 +401,37 @@ static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored))
+/* _when, made when somebody looks. New; NULL with an exception. */
+static PyObject *when_of(pa_state *st, PyObject *self)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
-    if (st == NULL)
-        return NULL;
     PyObject *when = FIELD(self, when);
-    if (when == NULL)
-        return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
-    return Py_NewRef(when);
+    if (when == NULL && PyObject_TypeCheck(self, st->TimerHandle) && FIELD(self, scheduled) != NULL)
+        when = FIELD(self, when) = PyFloat_FromDouble(pa_timer_of(st, self)->entry.when);
+    if (when == NULL && !PyErr_Occurred())
+        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
+    return Py_XNewRef(when);
 }
+
+static PyObject *timer_get_when(PyObject *self, void *Py_UNUSED(closure))
+{
+    pa_state *st = state_of(self);
+    return st != NULL ? when_of(st, self) : NULL;
+}
+
+static int timer_set_when(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return -1;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_when of a TimerHandle cannot be deleted");
+        return -1;
+    }
+    set_field(&FIELD(self, when), Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored)) { return timer_get_when(self, NULL); }
 
 /* ---- Comparing: in our own words, because a type made from a spec does not take these slots over from a Python class ---- */
 
@@ -412,10 +444,19 @@ static int fields_equal(PyObject *a, PyObject *b)
     return PyObject_RichCompareBool(a, b, Py_EQ);
 }
 
+static int compare_times(pa_state *st, PyObject *a, PyObject *b, int op)
+{
+    PyObject *x = when_of(st, a), *y = x != NULL ? when_of(st, b) : NULL;
+    int answer = y != NULL ? PyObject_RichCompareBool(x, y, op) : -1;
+    Py_XDECREF(x);
+    Py_XDECREF(y);
+    return answer;
+}
+
 static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
 {
-    const Py_ssize_t offsets[] = {st->handle.when, st->handle.callback, st->handle.args, st->handle.cancelled};
-    int equal = 1;
+    const Py_ssize_t offsets[] = {st->handle.callback, st->handle.args, st->handle.cancelled};
+    int equal = compare_times(st, a, b, Py_EQ);
     for (size_t i = 0; equal == 1 && i < Py_ARRAY_LENGTH(offsets); i++) {
         PyObject *x = Py_XNewRef(PA_HANDLE_FIELD(a, offsets[i])), *y = Py_XNewRef(PA_HANDLE_FIELD(b, offsets[i]));
         equal = fields_equal(x, y);
@@ -428,19 +469,14 @@ static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
 /* By time; equal are those that would call the same at the same time. The other one may be asyncio's: it has the same slots. */
 static PyObject *timer_richcompare(PyObject *self, PyObject *other, int op)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     if (!PyObject_TypeCheck(other, st->aio_TimerHandle))
         Py_RETURN_NOTIMPLEMENTED;
     int answer = 0;
-    if (op != Py_EQ && op != Py_NE) {
-        PyObject *x = Py_XNewRef(FIELD(self, when)), *y = Py_XNewRef(FIELD(other, when));
-        if (x != NULL && y != NULL)
-            answer = PyObject_RichCompareBool(x, y, op == Py_LT || op == Py_LE ? Py_LT : Py_GT);
-        Py_XDECREF(x);
-        Py_XDECREF(y);
-    }
+    if (op != Py_EQ && op != Py_NE)
+        answer = compare_times(st, self, other, op == Py_LT || op == Py_LE ? Py_LT : Py_GT);
     if (answer == 0 && op != Py_LT && op != Py_GT)
         answer = timers_equal(st, self, other);
     if (answer < 0)
@@ -450,8 +486,11 @@ static PyObject *timer_richcompare(PyObject *self, PyObject *other, int op)
 
 static Py_hash_t timer_hash(PyObject *self)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
-    return st != NULL ? PyObject_Hash(FIELD(self, when) != NULL ? FIELD(self, when) : Py_None) : -1;
+    pa_state *st = state_of(self);
+    PyObject *when = st != NULL ? when_of(st, self) : NULL;
+    Py_hash_t hash = when != NULL ? PyObject_Hash(when) : -1;
+    Py_XDECREF(when);
+    return hash;
 }
 
 /* ---- GC ---- */
@@ -460,7 +499,7 @@ static int handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
-    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
+    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self))); n > 0; n--, field++)
         if (!is_weak_list(self, field))
             Py_VISIT(*field);
     return 0;
@@ -476,7 +515,7 @@ static void clear_slots(PyObject *self, PyTypeObject *native)
 
 static int handle_clear(PyObject *self)
 {
-    clear_slots(self, native_base(Py_TYPE(self), handle_dealloc));
+    clear_slots(self, native_base(Py_TYPE(self)));
     return 0;
 }
 
@@ -507,13 +546,17 @@ static void take_apart(PyObject *self, PyTypeObject *native, pa_state *st)
         loop = FIELD(self, loop);
         FIELD(self, loop) = NULL;
     }
-    if (native == type && st != NULL && native == st->Handle) { /* what is left of clear_slots when all is known */
+    if (st != NULL && (type == st->Handle || type == st->TimerHandle)) { /* what is left of clear_slots when all is known */
         Py_CLEAR(FIELD(self, callback));
         Py_CLEAR(FIELD(self, args));
         Py_CLEAR(FIELD(self, context));
         Py_CLEAR(FIELD(self, cancelled));
         Py_CLEAR(FIELD(self, repr));
         Py_CLEAR(FIELD(self, source_traceback));
+        if (type == st->TimerHandle) {
+            Py_CLEAR(FIELD(self, scheduled));
+            Py_CLEAR(FIELD(self, when));
+        }
     } else {
         clear_slots(self, native);
     }
@@ -531,7 +574,7 @@ static bool is_handle(PyObject *field) { return field != NULL && Py_TYPE(field)-
  * instance) CPython limits the depth itself. */
 static void handle_dealloc(PyObject *self)
 {
-    PyTypeObject *native = native_base(Py_TYPE(self), handle_dealloc);
+    PyTypeObject *native = native_base(Py_TYPE(self));
     PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
     pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
     PyObject_GC_UnTrack(self);
@@ -561,7 +604,7 @@ void pa_handle_free_list_clear(pa_free_list *list)
 /* ---- Tables ---- */
 
 static PyMethodDef handle_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+    {"cancel", handle_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
     {"cancelled", handle_cancelled, METH_NOARGS, PyDoc_STR("cancelled($self, /)\n--\n\nWhether cancel() was called.")},
     {"_run", handle_run, METH_NOARGS,
@@ -581,10 +624,15 @@ static PyType_Slot handle_slots[] = {
 };
 
 static PyMethodDef timer_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+    {"cancel", timer_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
     {"when", timer_when, METH_NOARGS,
      PyDoc_STR("when($self, /)\n--\n\nWhen the callback is due: seconds on the clock that loop.time() reads.")},
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"_when", timer_get_when, timer_set_when},
     {NULL},
 };
 
@@ -599,6 +647,7 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_clear, handle_clear},
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
     {0, NULL},
 };
 

@@ -144,7 +144,7 @@ int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; hon
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
-void pa_loop_unschedule(PyObject *timer);             /* takes a native TimerHandle out of the heap it is in, if any */
+void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
 extern PyMethodDef pa_loop_sched_methods[];
 
@@ -167,7 +167,7 @@ static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
     return (PyObject *)((char *)entry - st->handle.timer - offsetof(pa_timer, entry));
 }
 
-/* A TimerHandle that is in no heap yet. when_object: what _when shows. New. */
+/* A TimerHandle that is in no heap yet. when_object: what _when shows; NULL for float(when). New. */
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
 /* What call_soon_threadsafe returns: as pa_handle_new. */
 PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context);

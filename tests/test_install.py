@@ -1,13 +1,14 @@
 """install() and uninstall(): programs that import asyncio, objects made before and after, libraries that subclass."""
 import asyncio
 import functools
+import inspect
 import pickle
 import selectors
 
 import pytest
 
 import pyasync
-from test_package import PY, on_both, script
+from test_package import PY, on_both, python, script
 
 SNAPSHOT = """
     import asyncio, sys
@@ -55,8 +56,8 @@ def test_an_unmodified_program_runs_natively():
         for loop in made:
             loop.close()
     """).splitlines() == [
-        "['pyasync.loop.EventLoop'] ['pyasync._core.Task']", "['pyasync._core.Future']",
-        "['pyasync._core.Task'] [1, 1, 1, 1, 1]", "['pyasync._core.Future'] True", "['pyasync.loop.EventLoop']",
+        "['pyasync.loop.EventLoop'] ['pyasync.Task']", "['pyasync.Future']",
+        "['pyasync.Task'] [1, 1, 1, 1, 1]", "['pyasync.Future'] True", "['pyasync.loop.EventLoop']",
         "['pyasync.loop.EventLoop']", "True"]
 
 
@@ -225,6 +226,7 @@ def test_the_stand_ins_pass_for_classes(installed):
         assert pickle.loads(pickle.dumps(stand_in)) is stand_in
         assert repr(stand_in) == f"<class 'asyncio.{name}'>"
         assert str(stand_in[int]) == f"asyncio.{name}[int]"
+        assert inspect.signature(stand_in) == inspect.signature(native)
     assert asyncio.Future is asyncio.futures.Future and asyncio.Task is asyncio.tasks.Task
 
     @functools.singledispatch
@@ -254,15 +256,23 @@ def test_tracebacks_recorded_in_debug_mode_end_where_the_program_is(installed):
     asyncio.run(main(), debug=True)
 
 
-def test_a_selector_loop_with_a_selector_or_derived_is_asyncios(installed):
-    theirs = pyasync.install.__globals__["_StdlibLoop"]
-    selector = selectors.SelectSelector()
+def test_a_selector_given_to_the_loop_is_used(installed):
+    class Selector(selectors.SelectSelector):
+        calls = 0
+
+        def select(self, timeout=None):
+            self.calls += 1
+            return super().select(timeout)
+    selector = Selector()
     loop = asyncio.SelectorEventLoop(selector)
-    assert type(loop) is theirs and loop._selector is selector and isinstance(loop, asyncio.SelectorEventLoop)
-    # asyncio's loop, and the tasks and futures on it are still ours
-    assert type(loop.create_future()) is pyasync.Future
-    assert loop.run_until_complete(asyncio.wait_for(asyncio.sleep(0, 1), 5)) == 1
+    assert type(loop) is pyasync.EventLoop and loop._selector is selector and isinstance(loop, asyncio.SelectorEventLoop)
+    assert loop.run_until_complete(asyncio.sleep(0.01, 1)) == 1
+    assert selector.calls > 0
     loop.close()
+
+
+def test_a_class_derived_from_the_selector_loop_is_asyncios(installed):
+    theirs = asyncio.unix_events._UnixSelectorEventLoop
 
     class Loop(asyncio.SelectorEventLoop):
         def time(self):
@@ -270,7 +280,9 @@ def test_a_selector_loop_with_a_selector_or_derived_is_asyncios(installed):
     assert Loop.__bases__ == (theirs,) and type(Loop) is type(theirs)
     loop = Loop()
     assert isinstance(loop, asyncio.SelectorEventLoop) and issubclass(Loop, asyncio.SelectorEventLoop)
-    assert loop.run_until_complete(asyncio.sleep(0, 5)) == 5
+    # the tasks and futures on it are pyasync's all the same
+    assert type(loop.create_future()) is pyasync.Future
+    assert loop.run_until_complete(asyncio.wait_for(asyncio.sleep(0, 5), 10)) == 5
     loop.close()
 
 
@@ -393,6 +405,18 @@ def test_eager_factory_after_install(installed):
         started = asyncio.Task(asyncio.sleep(0, 3), loop=asyncio.get_running_loop(), eager_start=True)
         assert type(started) is pyasync.Task and await started == 3
     asyncio.run(main())
+
+
+def test_unittest_and_the_repl_run_natively(tmp_path):
+    (tmp_path / "case.py").write_text(
+        "import asyncio, unittest\n"
+        "class Case(unittest.IsolatedAsyncioTestCase):\n"
+        "    async def test(self):\n"
+        "        self.assertEqual(type(asyncio.get_running_loop()).__module__, 'pyasync.loop')\n")
+    done = python("-W", "error", "-m", "pyasync", "-m", "unittest", "case", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == "OK"
+    done = python("-m", "pyasync", "-m", "asyncio", stdin="await asyncio.sleep(0)\nprint(type(asyncio.get_running_loop()))\n")
+    assert "<class 'pyasync.loop.EventLoop'>" in done.stdout
 
 
 def test_installing_from_many_threads_installs_once():

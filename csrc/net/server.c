@@ -242,10 +242,12 @@ static listener *listener_new(pa_state *st, PyObject *loop, PyObject *const *arg
         self->args[i] = Py_XNewRef(args[i]);
     PyObject *sock = args[ARG_SOCK];
     PyObject *fd = PyObject_CallMethodNoArgs(sock, st->names.fileno);
-    long number = fd != NULL ? PyLong_AsLong(fd) : -1;
+    if (fd != NULL && !PyLong_Check(fd))
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fd);
+    else if (fd != NULL)
+        self->fd = (int)PyLong_AsLong(fd);
     Py_XDECREF(fd);
-    self->fd = (int)number;
-    if (args[ARG_BACKLOG] != NULL)
+    if (!PyErr_Occurred() && args[ARG_BACKLOG] != NULL)
         self->backlog = PyLong_AsLong(args[ARG_BACKLOG]);
     if (PyErr_Occurred() || int_attribute(sock, "family", &self->family) < 0 || int_attribute(sock, "type", &self->type) < 0 ||
         int_attribute(sock, "proto", &self->proto) < 0)

@@ -21,8 +21,8 @@ struct sock_op {
     pa_state *st;      /* borrowed */
     PyObject *loop;    /* owned, as the rest */
     PyObject *sock;
-    PyObject *method;  /* what an attempt calls */
-    PyObject *args;    /* ... with this tuple; for sendall a memoryview of bytes; for connect the address */
+    const char *method; /* of the socket, looked up at every attempt */
+    PyObject *args;    /* what it is called with: a tuple; for sendall a memoryview of bytes, for connect the address */
     PyObject *future;  /* NULL until the first attempt would have blocked */
     PyObject *handle;  /* what add_reader or add_writer returned */
     PyObject *(*attempt)(sock_op *self); /* new; NULL with BlockingIOError to wait on, or another exception */
@@ -33,13 +33,19 @@ struct sock_op {
 
 /* ---- Attempts ---- */
 
-static PyObject *attempt_call(sock_op *self) { return PyObject_Call(self->method, self->args, NULL); }
+static PyObject *attempt_call(sock_op *self)
+{
+    PyObject *method = PyObject_GetAttrString(self->sock, self->method);
+    PyObject *result = method != NULL ? PyObject_Call(method, self->args, NULL) : NULL;
+    Py_XDECREF(method);
+    return result;
+}
 
 static PyObject *attempt_sendall(sock_op *self)
 {
     Py_ssize_t len = PyObject_Length(self->args);
     PyObject *rest = len >= 0 ? PySequence_GetSlice(self->args, self->sent, len) : NULL;
-    PyObject *sent = rest != NULL ? PyObject_CallOneArg(self->method, rest) : NULL;
+    PyObject *sent = rest != NULL ? PyObject_CallMethod(self->sock, self->method, "O", rest) : NULL;
     Py_XDECREF(rest);
     if (sent == NULL)
         return NULL;
@@ -56,7 +62,7 @@ static PyObject *attempt_sendall(sock_op *self)
 
 static PyObject *attempt_accept(sock_op *self)
 {
-    PyObject *pair = PyObject_CallNoArgs(self->method);
+    PyObject *pair = PyObject_CallMethod(self->sock, self->method, NULL);
     if (pair == NULL)
         return NULL;
     PyObject *conn = PySequence_GetItem(pair, 0);
@@ -91,7 +97,7 @@ static PyObject *attempt_connect(sock_op *self)
     if (self->sent)
         return finish_connect(self);
     self->sent = 1;
-    return PyObject_CallOneArg(self->method, self->args);
+    return PyObject_CallMethod(self->sock, self->method, "(O)", self->args);
 }
 
 /* Whether the raised exception means that the descriptor is not ready; clears it then. */
@@ -254,11 +260,11 @@ static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, 
     self->args = Py_NewRef(args);
     self->attempt = kind->attempt;
     self->writing = kind->writing;
-    self->method = PyObject_GetAttrString(sock, kind->method);
-    PyObject *result = self->method != NULL ? self->attempt(self) : NULL, *future = NULL;
+    self->method = kind->method;
+    PyObject *result = self->attempt(self), *future = NULL;
     if (result != NULL)
         future = done_future(loop, result);
-    else if (self->method != NULL && would_block())
+    else if (would_block())
         future = wait_for(self, loop);
     Py_DECREF(self);
     return future;
@@ -350,7 +356,6 @@ static int op_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->sock);
-    Py_VISIT(self->method);
     Py_VISIT(self->args);
     Py_VISIT(self->future);
     Py_VISIT(self->handle);
@@ -362,7 +367,6 @@ static int op_clear(PyObject *op)
     sock_op *self = (sock_op *)op;
     Py_CLEAR(self->loop);
     Py_CLEAR(self->sock);
-    Py_CLEAR(self->method);
     Py_CLEAR(self->args);
     Py_CLEAR(self->future);
     Py_CLEAR(self->handle);

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import compare
 import loops
 
-FEW, MANY = 2000, 10000
+FEW, MANY = 20_000, 120_000
 
 
 def count(column, case, n):

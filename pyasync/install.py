@@ -36,15 +36,11 @@ def _stand_in(name, native, derived, make, check_instance, check_subclass):
         "__module__": "asyncio", "__doc__": native.__doc__, "__slots__": (), "_derived": derived})
 
 
-def _make_selector_loop(selector=None):
-    return EventLoop() if selector is None else _StdlibLoop(selector)
-
-
 _StdlibLoop = unix_events.SelectorEventLoop
 _Future = _stand_in("Future", _core.Future, _core.Future, _core.Future,
                     asyncio.Future.__instancecheck__, asyncio.Future.__subclasscheck__)
 _Task = _stand_in("Task", _core.Task, _core.Task, _core.Task, asyncio.Task.__instancecheck__, asyncio.Task.__subclasscheck__)
-_Loop = _stand_in("SelectorEventLoop", EventLoop, _StdlibLoop, _make_selector_loop,
+_Loop = _stand_in("SelectorEventLoop", EventLoop, _StdlibLoop, EventLoop,
                   lambda loop: isinstance(loop, (_StdlibLoop, EventLoop)),
                   lambda cls: issubclass(cls, (_StdlibLoop, EventLoop)))
 
@@ -82,10 +78,9 @@ def install():
       the names become pyasync's classes, all of these would have stopped being futures for whoever asks now.) The stand-ins
       compare equal to pyasync's classes and hash like them, so `type(task) == asyncio.Task` holds; `type(task) is
       asyncio.Task` does not. A class with a metaclass of its own that is not an ABCMeta cannot derive from a stand-in.
-    - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop, or asyncio's
-      if a selector is passed, since a pyasync loop has no use for one. Classes derived from it derive from asyncio's: they
-      are written against that class's internals. (Derive from pyasync.EventLoop for a native one.) isinstance() is True for
-      both kinds of loop.
+    - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
+      is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
+      class's internals; derive from pyasync.EventLoop for a native one.
     - asyncio.eager_task_factory, and the future of gather().
 
     asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.

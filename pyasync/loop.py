@@ -145,7 +145,10 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
                               ResourceWarning, source=self)
                 self._signal_handlers.clear()
         finally:
+            selector = self._foreign_selector
             self._release()
+            if selector is not None:
+                selector.close()
 
     # Signals: asyncio's bookkeeping, our wakeup descriptor
 

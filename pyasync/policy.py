@@ -11,6 +11,7 @@ import threading
 import warnings
 from asyncio import events, unix_events
 
+from . import _core
 from .loop import EventLoop
 
 __all__ = ("EventLoopPolicy", "get_event_loop", "get_event_loop_policy", "new_event_loop", "set_event_loop_policy")
@@ -121,5 +122,7 @@ if _makes_loops:
                     _warn_of_no_loop()
                 policy.set_event_loop(policy.new_event_loop())
         return policy.get_event_loop()
+
+    _core._use_get_event_loop(get_event_loop)                # what Future() without a loop asks
 else:
     get_event_loop = asyncio.get_event_loop

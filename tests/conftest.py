@@ -5,6 +5,7 @@
 import asyncio
 import gc
 import importlib
+import os
 import subprocess
 import sys
 
@@ -100,6 +101,7 @@ def script(aio, tmp_path):
     def start(source, *args, timeout=30, flags=(), **kwargs):
         path = tmp_path / "script.py"
         path.write_text(f"import {aio.__name__} as aio\n" + source)
+        kwargs["env"] = {**kwargs.get("env", os.environ), "PYTHONPATH": os.path.dirname(os.path.dirname(aio.__file__))}
         return subprocess.run([sys.executable, *flags, str(path), *args], capture_output=True, text=True,
                               timeout=timeout, **kwargs)
     return start

@@ -19,7 +19,7 @@ STATES = ("pending", "result", "exception", "cancelled")
 
 
 def in_state(loop, state):
-    f = loop.create_future()
+    f = type(loop.create_future())(loop=loop)     # create_future() is a Python frame of asyncio's in debug tracebacks
     if state == "result":
         f.set_result("value")
     elif state == "exception":
@@ -960,7 +960,7 @@ def test_send_throw_close(same):
                     how = outcome(getattr(it, name), *args)
                     found.append([name, "the future" if how[0] == "returned" and how[1] is not None else how])
             new = loop.create_future
-            do(new(), ("send", None), ("close",), ("send", None))
+            do(new(), ("send", None), ("close",), ("__next__",))
             do(new(), ("send", "a value"))
             do(new(), ("close",), ("__next__",), ("close",))
             do(new(), ("throw", ValueError("x")), ("__next__",))
@@ -970,7 +970,7 @@ def test_send_throw_close(same):
             do(new(), ("throw", 5))
             do(new(), ("throw", "text"))
             do(new(), ("throw", object))
-            do(in_state(loop, "result"), ("send", None), ("send", None))
+            do(in_state(loop, "result"), ("send", None), ("__next__",))
             do(in_state(loop, "exception"), ("send", None))
             do(in_state(loop, "cancelled"), ("throw", ValueError("x")))
             return found

@@ -55,8 +55,8 @@ def test_an_unmodified_program_runs_natively():
         for loop in made:
             loop.close()
     """).splitlines() == [
-        "['pyasync.loop.EventLoop'] ['pyasync._core.Task']", "['pyasync._core.Future']",
-        "['pyasync._core.Task'] [1, 1, 1, 1, 1]", "['pyasync._core.Future'] True", "['pyasync.loop.EventLoop']",
+        "['pyasync.loop.EventLoop'] ['pyasync.Task']", "['pyasync.Future']",
+        "['pyasync.Task'] [1, 1, 1, 1, 1]", "['pyasync.Future'] True", "['pyasync.loop.EventLoop']",
         "['pyasync.loop.EventLoop']", "True"]
 
 
@@ -254,15 +254,23 @@ def test_tracebacks_recorded_in_debug_mode_end_where_the_program_is(installed):
     asyncio.run(main(), debug=True)
 
 
-def test_a_selector_loop_with_a_selector_or_derived_is_asyncios(installed):
-    theirs = pyasync.install.__globals__["_StdlibLoop"]
-    selector = selectors.SelectSelector()
+def test_a_selector_given_to_the_loop_is_used(installed):
+    class Selector(selectors.SelectSelector):
+        calls = 0
+
+        def select(self, timeout=None):
+            self.calls += 1
+            return super().select(timeout)
+    selector = Selector()
     loop = asyncio.SelectorEventLoop(selector)
-    assert type(loop) is theirs and loop._selector is selector and isinstance(loop, asyncio.SelectorEventLoop)
-    # asyncio's loop, and the tasks and futures on it are still ours
-    assert type(loop.create_future()) is pyasync.Future
-    assert loop.run_until_complete(asyncio.wait_for(asyncio.sleep(0, 1), 5)) == 1
+    assert type(loop) is pyasync.EventLoop and loop._selector is selector and isinstance(loop, asyncio.SelectorEventLoop)
+    assert loop.run_until_complete(asyncio.sleep(0.01, 1)) == 1
+    assert selector.calls > 0
     loop.close()
+
+
+def test_a_class_derived_from_the_selector_loop_is_asyncios(installed):
+    theirs = asyncio.unix_events._UnixSelectorEventLoop
 
     class Loop(asyncio.SelectorEventLoop):
         def time(self):
@@ -270,7 +278,9 @@ def test_a_selector_loop_with_a_selector_or_derived_is_asyncios(installed):
     assert Loop.__bases__ == (theirs,) and type(Loop) is type(theirs)
     loop = Loop()
     assert isinstance(loop, asyncio.SelectorEventLoop) and issubclass(Loop, asyncio.SelectorEventLoop)
-    assert loop.run_until_complete(asyncio.sleep(0, 5)) == 5
+    # the tasks and futures on it are pyasync's all the same
+    assert type(loop.create_future()) is pyasync.Future
+    assert loop.run_until_complete(asyncio.wait_for(asyncio.sleep(0, 5), 10)) == 5
     loop.close()
 
 

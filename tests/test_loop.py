@@ -1247,14 +1247,17 @@ try:
     loop.run_forever()
 except KeyboardInterrupt:
     print("interrupted")
-t.cancel()
-try:
-    loop.run_until_complete(t)
-except (aio.CancelledError, KeyboardInterrupt) as e:
-    print("ended")
+if t.done():                # the interrupt hit the task
+    print(repr(t.exception()))
+else:                       # or the loop
+    t.cancel()
+    try:
+        loop.run_until_complete(t)
+    except aio.CancelledError as e:
+        print("KeyboardInterrupt()")
 loop.close()
 """)
-    assert done.stdout == "interrupted\nended\n", done.stderr
+    assert done.stdout == "interrupted\nKeyboardInterrupt()\n", done.stderr
 
 
 def test_sigint_under_run(script):

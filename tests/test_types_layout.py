@@ -249,6 +249,7 @@ def test_objects_without_init(loop):
     gc.collect()
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="refused from 3.15 on: test_futures.py")
 def test_init_twice_starts_anew(loop):
     f = pyasync.Future(loop=loop)
     f.set_exception(ValueError("gone"))

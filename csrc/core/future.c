@@ -119,10 +119,20 @@ int pa_future_init_native(pa_future *f, pa_loop *loop)
     return pa_loop_is_debug(loop) ? take_source_traceback(f) : 0;
 }
 
-int pa_future_init(pa_future *f, PyObject *loop)
+int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
 {
+    if (PA_REFUSES_SECOND_INIT && f->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%s object is already initialized", Py_TYPE(self)->tp_name);
+        return -1;
+    }
     reset(f);
-    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(f->st->get_event_loop) : Py_NewRef(loop);
+    if (loop == NULL || loop == Py_None) {
+        PyObject *get_event_loop = Py_NewRef(f->st->get_event_loop);
+        loop = PyObject_CallNoArgs(get_event_loop);
+        Py_DECREF(get_event_loop);
+    } else {
+        Py_INCREF(loop);
+    }
     if (loop == NULL)
         return -1;
     Py_XSETREF(f->loop, loop);
@@ -143,7 +153,7 @@ static int future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
     pa_future *f = pa_future_get(self);
     if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
         return -1;
-    return pa_future_init(f, given[0]);
+    return pa_future_init(self, f, given[0]);
 }
 
 PyObject *pa_future_new(pa_loop *loop)
@@ -672,7 +682,7 @@ static int set_log_traceback(PyObject *self, PyObject *value, void *unused)
 }
 
 #if PA_HAS_CALL_GRAPH
-/* Who awaits this: what asyncio noted in the base's field, and the native tasks in the callback list. */
+/* Who awaits this: what asyncio noted in the base's field, and the native tasks in the callback list. None as long as nobody ever did. */
 static PyObject *get_awaited_by(PyObject *self, void *unused)
 {
     pa_future *f = pa_future_get(self);
@@ -682,14 +692,13 @@ static PyObject *get_awaited_by(PyObject *self, void *unused)
     PyObject *noted = get(f->st->base_awaited_by, self, (PyObject *)Py_TYPE(self));
     if (noted == NULL)
         return NULL;
-    PyObject *set = PySet_New(noted == Py_None ? NULL : noted);
+    if (noted == Py_None && !f->was_awaited)
+        return noted;
+    PyObject *result = NULL, *set = PySet_New(noted == Py_None ? NULL : noted);
     Py_DECREF(noted);
-    if (set == NULL || pa_callbacks_tasks(f, set) < 0) {
-        Py_XDECREF(set);
-        return NULL;
-    }
-    PyObject *result = PySet_GET_SIZE(set) != 0 ? PyFrozenSet_New(set) : Py_NewRef(Py_None);
-    Py_DECREF(set);
+    if (set != NULL && pa_callbacks_tasks(f, set) == 0)
+        result = PyFrozenSet_New(set);
+    Py_XDECREF(set);
     return result;
 }
 #endif
@@ -768,9 +777,25 @@ static int setup_carrier(PyObject *module, pa_state *st)
 static int setup_carrier(PyObject *module, pa_state *st) { return 0; }
 #endif
 
+PyDoc_STRVAR(use_get_event_loop_doc, "_use_get_event_loop($module, function, /)\n--\n\n"
+             "Make function what Future() asks for a loop when it is given none.");
+static PyObject *use_get_event_loop(PyObject *module, PyObject *function)
+{
+    pa_state *st = pa_state_of_module(module);
+    PyObject *before = st->get_event_loop;
+    st->get_event_loop = Py_NewRef(function);
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef future_functions[] = {
+    {"_use_get_event_loop", use_get_event_loop, METH_O, use_get_event_loop_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 int pa_future_setup(PyObject *module, pa_state *st)
 {
-    if (setup_carrier(module, st) < 0 || pa_future_iter_setup(module, st) < 0)
+    if (PyModule_AddFunctions(module, future_functions) < 0 || setup_carrier(module, st) < 0 || pa_future_iter_setup(module, st) < 0)
         return -1;
     if (PA_HAS_CALL_GRAPH &&
         (st->base_awaited_by = PyDict_GetItemWithError(st->aio_Future->tp_dict, st->names._asyncio_awaited_by)) == NULL) {

@@ -35,6 +35,7 @@ typedef struct {
     uint8_t blocking;
     uint8_t log_tb;
     uint8_t is_task;
+    uint8_t was_awaited;   /* by a native task, at some time */
 } pa_future;
 
 typedef struct {
@@ -104,7 +105,7 @@ PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
 /* The loop (None or NULL: the current one) and, in debug mode, the source traceback. Any former contents go. 0 or -1. */
-int pa_future_init(pa_future *f, PyObject *loop);
+int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);
 int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg);
 void pa_future_clear_fields(pa_future *f);

@@ -42,7 +42,10 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
         *result = Py_NewRef(future);
         return PYGEN_NEXT;
     }
-    it->future = NULL;
+    if (PA_FUTURE_ITER_STAYS)
+        Py_INCREF(future);
+    else
+        it->future = NULL;
     PyObject *value;
     int rc = pa_future_fetch(f, &value);
     Py_DECREF(future);
@@ -107,8 +110,7 @@ static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
     if (PyExceptionClass_Check(type)) {
         exc = instantiate(type, value);
     } else if (!PyExceptionInstance_Check(type)) {
-        PyErr_Format(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class, not %s",
-                     Py_TYPE(type)->tp_name);
+        PyErr_SetString(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class");
         return NULL;
     } else if (value != NULL) {
         PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");

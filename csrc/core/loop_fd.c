@@ -560,8 +560,11 @@ int pa_loop_select(pa_loop *loop, int64_t timeout)
     PyObject *self = (PyObject *)loop, *events = NULL, *result = NULL;
     PyObject *selector = PyObject_GetAttr(self, loop->st->names._selector);
     PyObject *seconds = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)timeout / 1e9);
+    if (timeout != 0 && !pa_loop_fall_asleep(loop) && seconds != NULL)
+        Py_SETREF(seconds, PyFloat_FromDouble(0.0));
     if (selector != NULL && seconds != NULL)
         events = PyObject_CallMethodOneArg(selector, loop->st->names.select, seconds);
+    pa_loop_wake_up(loop);
     if (events != NULL)
         result = PyObject_CallMethodOneArg(self, loop->st->names._process_events, events);
     Py_XDECREF(seconds);

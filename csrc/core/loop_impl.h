@@ -162,6 +162,10 @@ int pa_handle_report(PyObject *loop, PyObject *handle);
 
 /* ---- Running (loop_run.c) ---- */
 
+/* From here to the other whoever posts to the inbox wakes us. False, and nothing happened, if somebody has posted already. */
+bool pa_loop_fall_asleep(pa_loop *loop);
+void pa_loop_wake_up(pa_loop *loop);
+
 /* Asks the poller; wakeups from other threads end the wait. timeout in ns, negative: for ever. The number of events, or -1. */
 int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max);
 extern PyMethodDef pa_loop_run_methods[];

@@ -145,8 +145,7 @@ static int64_t pick_timeout(pa_loop *loop)
     return seconds > 0.0 ? (int64_t)ceil(seconds * 1e9) : 0;
 }
 
-/* From here on whoever posts to the inbox wakes us. True if nobody has posted meanwhile. */
-static bool fall_asleep(pa_loop *loop)
+bool pa_loop_fall_asleep(pa_loop *loop)
 {
     pa_mutex_lock(&loop->inbox_lock);
     loop->sleeping = pa_ready_ring_len(&loop->inbox) == 0;
@@ -155,7 +154,7 @@ static bool fall_asleep(pa_loop *loop)
     return asleep;
 }
 
-static void wake_up(pa_loop *loop)
+void pa_loop_wake_up(pa_loop *loop)
 {
     pa_mutex_lock(&loop->inbox_lock);
     loop->sleeping = false;
@@ -168,7 +167,7 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
         PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the event loop was not initialised");
         return -1;
     }
-    if (timeout != 0 && !fall_asleep(loop))
+    if (timeout != 0 && !pa_loop_fall_asleep(loop))
         timeout = 0;
     int count;
     if (timeout == 0) {
@@ -179,7 +178,7 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
         Py_BEGIN_ALLOW_THREADS
         count = ops->wait(poller, timeout, events, max);
         Py_END_ALLOW_THREADS
-        wake_up(loop);
+        pa_loop_wake_up(loop);
     }
     if (count == -EINTR)
         return PyErr_CheckSignals();

@@ -121,7 +121,7 @@ static int task_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
     static const pa_signature sig = {"Task", names, 1, 1};
     PyObject *given[5] = {NULL};
     pa_future *f = pa_future_get(self);
-    if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0 || pa_future_init(f, given[1]) < 0)
+    if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0 || pa_future_init(self, f, given[1]) < 0)
         return -1;
     int eager = is_eager((pa_task *)f, given[4]);
     return eager < 0 ? -1 : begin(self, (pa_task *)f, given[0], given[2], given[3], eager);

@@ -102,6 +102,7 @@ static int await_native(PyObject *self, pa_task *t, PyObject *future)
         rc = fail_not_awaited(self, t, future);
     else {
         f->blocking = 0;
+        f->was_awaited = 1;
         rc = f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, self, NULL) : pa_task_soon_wakeup(self, future);
         if (rc == 0)
             return begin_wait(t, future);

@@ -168,6 +168,8 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 #define PA_HAS_TASK_CONTEXT (PY_VERSION_HEX >= 0x030C0000)          /* Task.get_context */
 #define PA_UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)       /* the last uncancel() undoes a cancellation not yet delivered */
 #define PA_TASK_REPEATS_ATTRIBUTES (PY_VERSION_HEX < 0x030E0000)    /* asyncio.Task's own dict has Future's attributes */
+#define PA_FUTURE_ITER_STAYS (PY_VERSION_HEX >= 0x030E0000)         /* the iterator of a done future may be asked again */
+#define PA_REFUSES_SECOND_INIT (PY_VERSION_HEX >= 0x030F0000)       /* RuntimeError for __init__ of an initialised future */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */

@@ -1,0 +1,1 @@
+from asyncio.runners import Runner as Runner, run as run

@@ -266,10 +266,18 @@ static int write_ready(pa_transport *self)
     /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
     if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
         return -1;
-    if (pa_flow_maybe_resume(self) < 0)
-        return -1;
-    /* The protocol may have written more, or closed. */
-    return !self->lost && pa_write_queue_is_empty(&self->queue) ? write_drained(self) : 0;
+    int rc = pa_flow_maybe_resume(self);
+    PyObject *raised = rc < 0 ? pa_err_take() : NULL;
+    /* The protocol may have written more, or closed. What follows from the empty queue has to happen even if it ended the loop:
+     * nobody will report this descriptor again. */
+    rc = pa_stream_flush(self);
+    if (rc == 0 && !self->lost && pa_write_queue_is_empty(&self->queue))
+        rc = write_drained(self);
+    if (raised == NULL)
+        return rc;
+    PyErr_Clear();
+    pa_err_restore(raised);
+    return -1;
 }
 
 int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)

@@ -28,7 +28,7 @@ enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was
 int pa_stream_want(pa_transport *self, unsigned add, unsigned drop)
 {
     unsigned events = (self->watch.events | add) & ~drop;
-    if (self->watch.fd < 0 || events == self->watch.events)
+    if (events == self->watch.events || (self->watch.fd < 0 && !pa_loop_is_closed(self->loop)))
         return 0;
     return pa_watch_set(self->loop, &self->watch, events);
 }

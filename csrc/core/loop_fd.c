@@ -407,7 +407,10 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
 {
     if (loop->closed)
         Py_RETURN_FALSE;
-    int fd = descriptor_of(loop->st, obj);
+    long number = file_number(loop->st, obj);
+    if (number > INT_MAX)
+        Py_RETURN_FALSE;
+    int fd = number == -1 && PyErr_Occurred() ? -1 : descriptor_of(loop->st, obj);
     if (fd < 0)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);

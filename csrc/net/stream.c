@@ -135,6 +135,13 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     return 0;
 }
 
+/* The protocol's buffer can not be written to: the error of socket.recv_into(). */
+static void not_writable(PyObject *buffer)
+{
+    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                 buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name);
+}
+
 static int read_into_protocol(pa_transport *self)
 {
     PyObject *buffer = get_buffer(self);
@@ -143,6 +150,8 @@ static int read_into_protocol(pa_transport *self)
     Py_buffer view;
     int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
     if (rc < 0) {
+        if (!pa_error_is_exit())
+            not_writable(buffer);
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -235,11 +244,9 @@ int pa_stream_flush(pa_transport *self)
 
 int pa_stream_run_deferred(pa_loop *loop, PyObject *owner) { return pa_stream_flush(PA_TRANSPORT(owner)); }
 
-/* The queue has just been emptied by a blocked transport's descriptor. */
+/* The descriptor of a blocked transport has taken the last of the queue. */
 static int write_drained(pa_transport *self)
 {
-    if (pa_stream_want(self, 0, PA_POLL_OUT) < 0)
-        return -1;
     if (self->empty_waiter != NULL && pa_future_resolve(self->empty_waiter, Py_None) < 0)
         return -1;
     if (self->closing && !self->conn_lost)
@@ -256,6 +263,9 @@ static int write_ready(pa_transport *self)
     int status = pa_write_queue_send(&self->queue, self->fd);
     if (status < 0)
         return write_failed(self, status);
+    /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
+    if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
+        return -1;
     if (pa_flow_maybe_resume(self) < 0)
         return -1;
     /* The protocol may have written more, or closed. */
@@ -360,7 +370,8 @@ static PyObject *method_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-#if PA_HAS_VECTORED_WRITELINES
+#if PA_HAS_VECTORED_WRITELINES /* else WriteTransport.writelines() joins the chunks and calls write() */
+
 /* An exact bytes object with the same content. New. */
 static PyObject *as_bytes(PyObject *data)
 {
@@ -372,16 +383,13 @@ static PyObject *as_bytes(PyObject *data)
     return bytes;
 }
 
-/* The chunks of writelines() as bytes, without empty ones: all are checked before the first is sent. New list. */
+/* The chunks of writelines() as bytes: all are checked before the first is sent. New list. */
 static PyObject *as_chunks(PyObject *iterable)
 {
     PyObject *items = PySequence_List(iterable);
     PyObject *chunks = items != NULL ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; chunks != NULL && i < PyList_GET_SIZE(items); i++) {
-        int some = PyObject_IsTrue(PyList_GET_ITEM(items, i));
-        if (some == 0)
-            continue;
-        PyObject *bytes = some > 0 ? as_bytes(PyList_GET_ITEM(items, i)) : NULL;
+        PyObject *bytes = as_bytes(PyList_GET_ITEM(items, i));
         if (bytes == NULL || PyList_Append(chunks, bytes) < 0)
             Py_CLEAR(chunks);
         Py_XDECREF(bytes);

@@ -249,15 +249,9 @@ static int schedule_start(pa_transport *self, PyObject *waiter)
     return rc;
 }
 
-/* The transport owns its descriptor (or socket) by now; the rest of what asyncio's constructor does, in its order. */
-static int set_up(pa_transport *self, PyObject *loop, PyObject *protocol, PyObject *waiter, PyObject *server, PyObject *context)
+/* The transport knows its loop and owns its descriptor (or socket) by now; the rest of what asyncio's constructor does, in its order. */
+static int set_up(pa_transport *self, PyObject *protocol, PyObject *waiter, PyObject *server, PyObject *context)
 {
-    self->loop = pa_loop_from(self->st, loop);
-    if (self->loop == NULL) {
-        PyErr_Format(PyExc_TypeError, "a pyasync event loop is required, not %R", loop);
-        return -1;
-    }
-    self->loop_obj = Py_NewRef(loop);
     if (self->local == NULL && (self->local = pa_address_local(self->fd)) == NULL)
         return -1;
     if (self->peer == NULL && (self->peer = pa_address_peer(self->fd)) == NULL)
@@ -334,15 +328,20 @@ static int init_on_socket(pa_transport *self, PyObject *loop, PyObject *sock, Py
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
+    self->loop = pa_loop_from(self->st, loop);
+    if (self->loop == NULL) {
+        PyErr_Format(PyExc_TypeError, "a pyasync event loop is required, not %R", loop);
+        return -1;
+    }
+    self->loop_obj = Py_NewRef(loop);
     int fd = socket_fd(sock);
-    pa_loop *native = pa_loop_from(self->st, loop);
-    if (fd == -2 || (native != NULL && pa_loop_check_fd_free(native, fd) < 0))
+    if (fd == -2 || pa_loop_check_fd_free(self->loop, fd) < 0)
         return -1;
     if (extra != NULL && extra != Py_None)
         self->extra = Py_NewRef(extra);
     if (adopt_socket(self, sock, fd) < 0)
         return -1;
-    return set_up(self, loop, protocol, waiter, server, context);
+    return set_up(self, protocol, waiter, server, context);
 }
 
 static int transport_init(PyObject *op, PyObject *args, PyObject *kwargs)
@@ -371,7 +370,9 @@ PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int
     self->type = type;
     self->proto = proto;
     self->peer = peer;
-    if (set_up(self, (PyObject *)loop, protocol, NULL, server, context) < 0)
+    self->loop = loop;
+    self->loop_obj = Py_NewRef((PyObject *)loop);
+    if (set_up(self, protocol, NULL, server, context) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

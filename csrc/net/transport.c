@@ -249,15 +249,9 @@ static int schedule_start(pa_transport *self, PyObject *waiter)
     return rc;
 }
 
-/* The transport owns its descriptor (or socket) by now; the rest of what asyncio's constructor does, in its order. */
-static int set_up(pa_transport *self, PyObject *loop, PyObject *protocol, PyObject *waiter, PyObject *server, PyObject *context)
+/* The transport knows its loop and owns its descriptor (or socket) by now; the rest of what asyncio's constructor does, in its order. */
+static int set_up(pa_transport *self, PyObject *protocol, PyObject *waiter, PyObject *server, PyObject *context)
 {
-    self->loop = pa_loop_from(self->st, loop);
-    if (self->loop == NULL) {
-        PyErr_Format(PyExc_TypeError, "a pyasync event loop is required, not %R", loop);
-        return -1;
-    }
-    self->loop_obj = Py_NewRef(loop);
     if (self->local == NULL && (self->local = pa_address_local(self->fd)) == NULL)
         return -1;
     if (self->peer == NULL && (self->peer = pa_address_peer(self->fd)) == NULL)
@@ -334,15 +328,20 @@ static int init_on_socket(pa_transport *self, PyObject *loop, PyObject *sock, Py
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
+    self->loop = pa_loop_from(self->st, loop);
+    if (self->loop == NULL) {
+        PyErr_Format(PyExc_TypeError, "a pyasync event loop is required, not %R", loop);
+        return -1;
+    }
+    self->loop_obj = Py_NewRef(loop);
     int fd = socket_fd(sock);
-    pa_loop *native = pa_loop_from(self->st, loop);
-    if (fd == -2 || (native != NULL && pa_loop_check_fd_free(native, fd) < 0))
+    if (fd == -2 || pa_loop_check_fd_free(self->loop, fd) < 0)
         return -1;
     if (extra != NULL && extra != Py_None)
         self->extra = Py_NewRef(extra);
     if (adopt_socket(self, sock, fd) < 0)
         return -1;
-    return set_up(self, loop, protocol, waiter, server, context);
+    return set_up(self, protocol, waiter, server, context);
 }
 
 static int transport_init(PyObject *op, PyObject *args, PyObject *kwargs)
@@ -371,7 +370,9 @@ PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int
     self->type = type;
     self->proto = proto;
     self->peer = peer;
-    if (set_up(self, (PyObject *)loop, protocol, NULL, server, context) < 0)
+    self->loop = loop;
+    self->loop_obj = Py_NewRef((PyObject *)loop);
+    if (set_up(self, protocol, NULL, server, context) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -516,7 +517,13 @@ static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssiz
 
 static PyObject *method_is_closing(PyObject *op, PyObject *unused) { return PyBool_FromLong(PA_TRANSPORT(op)->closing); }
 
-static PyObject *method_set_protocol(PyObject *op, PyObject *protocol) { return none_or_null(set_protocol(PA_TRANSPORT(op), protocol)); }
+static PyObject *method_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"protocol", NULL};
+    static const pa_signature signature = {"set_protocol", names, 1, 1};
+    PyObject *protocol = pa_args_one(&signature, args, nargs, kwnames);
+    return protocol != NULL ? none_or_null(set_protocol(PA_TRANSPORT(op), protocol)) : NULL;
+}
 
 static PyObject *method_get_protocol(PyObject *op, PyObject *unused)
 {
@@ -608,7 +615,8 @@ static PyMethodDef transport_methods[] = {
      PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
     {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
-    {"set_protocol", method_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nSwitch to another protocol.")},
+    {"set_protocol", (PyCFunction)(void (*)(void))method_set_protocol, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("set_protocol($self, /, protocol)\n--\n\nSwitch to another protocol.")},
     {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
     {"_force_close", method_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},

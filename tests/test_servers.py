@@ -197,12 +197,17 @@ def test_closing_the_clients(same, method):
 def test_repr(same, tmp, kind):
     async def main(lab):
         server, address = await serve(lab, kind, tmp)
-        found = [repr(server).replace(lab.aio.__name__, "MODULE").partition("laddr")[0]]
+        found = [repr(server).partition("laddr")[0]]
         server.close()
         return found + [repr(server)]
     assert same(scenario(main))["result"][1].startswith("<Server sockets=")
 
 
+# asyncio leaves the connection whose protocol failed to the garbage collector
+forgets = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@forgets
 @kinds
 def test_a_factory_that_raises(same, tmp, kind):
     async def main(lab, what):
@@ -228,6 +233,7 @@ def test_a_factory_that_raises(same, tmp, kind):
         assert got["result"] == b"" and got["reports"] == []
 
 
+@forgets
 def test_a_factory_that_raises_in_debug_mode(same):
     async def main(lab):
         def factory():
@@ -239,6 +245,7 @@ def test_a_factory_that_raises_in_debug_mode(same):
         lab.records.records.clear()
         return got
     got = same(scenario(main, debug=True))
+    gc.collect()
     assert [r["message"] for r in got["reports"]] == ["Error on transport creation for incoming connection"]
 
 
@@ -346,6 +353,7 @@ def test_unix_paths(same, tmp):
         for kind in (path, os.fsencode(path), "\0pyasync-" + os.path.basename(tmp)):
             server = await lab.loop.create_unix_server(lambda: lab.protocol("server"), kind)
             t, p = await lab.loop.create_unix_connection(lambda: lab.protocol("client"), kind)
+            await lab.seen("made", 2)
             t.close()
             server.close()
             await lab.until(lambda: sum("lost" in e for e in lab.log) == 2)
@@ -383,8 +391,8 @@ def test_a_server_without_descriptors_waits_and_goes_on(same):
         await lab.seen("made")
         sock.close()
         await lab.seen("lost")
-        for context in lab.errors.contexts:
-            context["socket"] = type(context["socket"]).__name__
+        del lab.errors.contexts[1:]  # asyncio says it backlog times over
+        lab.errors.contexts[0]["socket"] = type(lab.errors.contexts[0]["socket"]).__name__
         server.close()
         return states
     got = same(scenario(main))

@@ -13,6 +13,7 @@
  */
 #include "net/transport.h"
 #include "core/future.h"
+#include "rt/args.h"
 #include "rt/error.h"
 #include <errno.h>
 
@@ -135,21 +136,13 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     return 0;
 }
 
-/* The protocol's buffer can not be written to: the error of socket.recv_into(). */
-static void not_writable(PyObject *buffer)
-{
-    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
-                 buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name);
-}
-
 static int read_into_protocol(pa_transport *self)
 {
     PyObject *buffer = get_buffer(self);
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
-    int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
-    if (rc < 0) {
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
         if (!pa_error_is_exit())
             not_writable(buffer);
         Py_DECREF(buffer);
@@ -355,10 +348,13 @@ static int write_mutable(pa_transport *self, PyObject *data)
     return -1;
 }
 
-static PyObject *method_write(PyObject *op, PyObject *data)
+static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"data", NULL};
+    static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    if (check_type(data) < 0 ||
+    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    if (data == NULL || check_type(data) < 0 ||
         check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
         return NULL;
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
@@ -416,10 +412,14 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
 }
 
-static PyObject *method_writelines(PyObject *op, PyObject *list_of_data)
+static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"list_of_data", NULL};
+    static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
+    PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
+    if (list_of_data == NULL ||
+        check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
         return NULL;
     int rc = PyObject_IsTrue(list_of_data);
     if (rc > 0) {
@@ -477,11 +477,11 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
 }
 
 PyMethodDef pa_stream_methods[] = {
-    {"write", method_write, METH_O,
-     PyDoc_STR("write($self, data, /)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
+    {"write", (PyCFunction)(void (*)(void))method_write, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
 #if PA_HAS_VECTORED_WRITELINES
-    {"writelines", method_writelines, METH_O,
-     PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nSend several chunks as one, without joining them.")},
+    {"writelines", (PyCFunction)(void (*)(void))method_writelines, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
     {"write_eof", method_write_eof, METH_NOARGS,
      PyDoc_STR("write_eof($self, /)\n--\n\nShut the writing side down when the buffer is empty.")},

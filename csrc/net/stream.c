@@ -144,7 +144,8 @@ static int read_into_protocol(pa_transport *self)
     Py_buffer view;
     if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
         if (!pa_error_is_exit())
-            not_writable(buffer);
+            PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                         buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }

@@ -233,7 +233,14 @@ class Lab:
 
     def reports(self):
         """Takes what the exception handler saw."""
-        return [{k: clean(v) for k, v in context.items()} for context in self.errors.take()]
+        return [self._report(context) for context in self.errors.take()]
+
+    def _report(self, context):
+        context = {k: clean(v) for k, v in context.items()}
+        if "handle" in context:
+            # The callback's text is shortened in the middle, and the classes' names are of different lengths.
+            context["message"], context["handle"] = context["message"].partition("(")[0], "<Handle>"
+        return context
 
 
 def reset(sock):

@@ -251,11 +251,10 @@ static int raise_used(PyObject *fd, PyObject *transport)
 /* asyncio's own transports register themselves in loop._transports. */
 static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 {
-    PyObject *transports = NULL, *key = NULL, *transport = NULL;
-    int rc = loop->dict != NULL ? pa_dict_get(loop->dict, loop->st->names._transports, &transports) : 0;
-    if (rc <= 0)
-        return rc;
-    rc = -1;
+    PyObject *transports = Py_XNewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
+    int rc = -1;
+    if (transports == NULL)
+        return 0;
     if ((key = PyLong_FromLong(fd)) == NULL ||
         (transport = PyObject_CallMethodOneArg(transports, loop->st->names.get, key)) == NULL)
         goto done;

@@ -13,6 +13,7 @@
  */
 #include "net/transport.h"
 #include "core/future.h"
+#include "rt/args.h"
 #include "rt/error.h"
 #include <errno.h>
 
@@ -135,23 +136,16 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     return 0;
 }
 
-/* The protocol's buffer can not be written to: the error of socket.recv_into(). */
-static void not_writable(PyObject *buffer)
-{
-    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
-                 buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name);
-}
-
 static int read_into_protocol(pa_transport *self)
 {
     PyObject *buffer = get_buffer(self);
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
-    int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
-    if (rc < 0) {
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
         if (!pa_error_is_exit())
-            not_writable(buffer);
+            PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                         buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -266,10 +260,18 @@ static int write_ready(pa_transport *self)
     /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
     if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
         return -1;
-    if (pa_flow_maybe_resume(self) < 0)
-        return -1;
-    /* The protocol may have written more, or closed. */
-    return !self->lost && pa_write_queue_is_empty(&self->queue) ? write_drained(self) : 0;
+    int rc = pa_flow_maybe_resume(self);
+    PyObject *raised = rc < 0 ? pa_err_take() : NULL;
+    /* The protocol may have written more, or closed. What follows from the empty queue has to happen even if it ended the loop:
+     * nobody will report this descriptor again. */
+    rc = pa_stream_flush(self);
+    if (rc == 0 && !self->lost && pa_write_queue_is_empty(&self->queue))
+        rc = write_drained(self);
+    if (raised == NULL)
+        return rc;
+    PyErr_Clear();
+    pa_err_restore(raised);
+    return -1;
 }
 
 int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)
@@ -347,10 +349,13 @@ static int write_mutable(pa_transport *self, PyObject *data)
     return -1;
 }
 
-static PyObject *method_write(PyObject *op, PyObject *data)
+static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"data", NULL};
+    static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    if (check_type(data) < 0 ||
+    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    if (data == NULL || check_type(data) < 0 ||
         check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
         return NULL;
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
@@ -408,10 +413,14 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
 }
 
-static PyObject *method_writelines(PyObject *op, PyObject *list_of_data)
+static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"list_of_data", NULL};
+    static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
+    PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
+    if (list_of_data == NULL ||
+        check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
         return NULL;
     int rc = PyObject_IsTrue(list_of_data);
     if (rc > 0) {
@@ -469,11 +478,11 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
 }
 
 PyMethodDef pa_stream_methods[] = {
-    {"write", method_write, METH_O,
-     PyDoc_STR("write($self, data, /)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
+    {"write", (PyCFunction)(void (*)(void))method_write, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
 #if PA_HAS_VECTORED_WRITELINES
-    {"writelines", method_writelines, METH_O,
-     PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nSend several chunks as one, without joining them.")},
+    {"writelines", (PyCFunction)(void (*)(void))method_writelines, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
     {"write_eof", method_write_eof, METH_NOARGS,
      PyDoc_STR("write_eof($self, /)\n--\n\nShut the writing side down when the buffer is empty.")},

@@ -13,6 +13,7 @@
  */
 #include "net/transport.h"
 #include "core/future.h"
+#include "rt/args.h"
 #include "rt/error.h"
 #include <errno.h>
 
@@ -347,9 +348,14 @@ static int write_mutable(pa_transport *self, PyObject *data)
     return -1;
 }
 
-static PyObject *method_write(PyObject *op, PyObject *data)
+static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"data", NULL};
+    static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
+    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    if (data == NULL)
+        return NULL;
     if (check_type(data) < 0 ||
         check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
         return NULL;
@@ -411,9 +417,14 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
 }
 
-static PyObject *method_writelines(PyObject *op, PyObject *list_of_data)
+static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"list_of_data", NULL};
+    static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
+    PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
+    if (list_of_data == NULL)
+        return NULL;
     if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
         return NULL;
     int rc = PyObject_IsTrue(list_of_data);
@@ -471,12 +482,14 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
 PyMethodDef pa_stream_methods[] = {
-    {"write", method_write, METH_O,
-     PyDoc_STR("write($self, data, /)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
+    {"write", KEYWORDS(method_write),
+     PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
 #if PA_HAS_VECTORED_WRITELINES
-    {"writelines", method_writelines, METH_O,
-     PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nSend several chunks as one, without joining them.")},
+    {"writelines", KEYWORDS(method_writelines),
+     PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
     {"write_eof", method_write_eof, METH_NOARGS,
      PyDoc_STR("write_eof($self, /)\n--\n\nShut the writing side down when the buffer is empty.")},

@@ -517,7 +517,13 @@ static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssiz
 
 static PyObject *method_is_closing(PyObject *op, PyObject *unused) { return PyBool_FromLong(PA_TRANSPORT(op)->closing); }
 
-static PyObject *method_set_protocol(PyObject *op, PyObject *protocol) { return none_or_null(set_protocol(PA_TRANSPORT(op), protocol)); }
+static PyObject *method_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"protocol", NULL};
+    static const pa_signature signature = {"set_protocol", names, 1, 1};
+    PyObject *protocol = pa_args_one(&signature, args, nargs, kwnames);
+    return protocol != NULL ? none_or_null(set_protocol(PA_TRANSPORT(op), protocol)) : NULL;
+}
 
 static PyObject *method_get_protocol(PyObject *op, PyObject *unused)
 {
@@ -609,7 +615,8 @@ static PyMethodDef transport_methods[] = {
      PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
     {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
-    {"set_protocol", method_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nSwitch to another protocol.")},
+    {"set_protocol", (PyCFunction)(void (*)(void))method_set_protocol, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("set_protocol($self, /, protocol)\n--\n\nSwitch to another protocol.")},
     {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
     {"_force_close", method_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},

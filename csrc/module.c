@@ -23,7 +23,11 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     return pa_state_traverse(pa_state_of_module(module), visit, arg);
 }
 
-static int module_clear(PyObject *module) { return pa_state_clear(pa_state_of_module(module)); }
+static int module_clear(PyObject *module)
+{
+    pa_future_free_lists(pa_state_of_module(module)); /* their objects need the types that the state owns */
+    return pa_state_clear(pa_state_of_module(module));
+}
 
 static void module_free(void *module) { module_clear((PyObject *)module); }
 

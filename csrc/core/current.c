@@ -89,15 +89,15 @@ static int exchange(pa_state *st, PyObject *loop, PyObject *task, PyObject **pre
 /* _asyncio._enter_task, without the call. */
 static int enter(pa_state *st, PyObject *loop, PyObject *task)
 {
-    PyObject *current;
-    if (pa_dict_get(st->current_tasks, loop, &current) < 0)
+    Py_ssize_t size = PyDict_GET_SIZE(st->current_tasks);
+    PyObject *current = PyDict_SetDefault(st->current_tasks, loop, task);
+    if (current == NULL)
         return -1;
-    if (current == NULL || current == Py_None) {
-        Py_XDECREF(current);
+    if (PyDict_GET_SIZE(st->current_tasks) != size)
+        return 0;
+    if (current == Py_None)
         return overwrite(st, loop, task);
-    }
     PyErr_Format(PyExc_RuntimeError, "Cannot enter into task %R while another task %R is being executed.", task, current);
-    Py_DECREF(current);
     return -1;
 }
 

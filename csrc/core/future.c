@@ -145,15 +145,28 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
     return rc > 0 ? take_source_traceback(f) : rc;
 }
 
+static const char *const init_names[] = {"loop", NULL};
+static const pa_signature init_sig = {"Future", init_names, 0, 0};
+
 static int future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"loop", NULL};
-    static const pa_signature sig = {"Future", names, 0, 0};
     PyObject *given[1];
     pa_future *f = pa_future_get(self);
-    if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (f == NULL || pa_args_parse_tuple(&init_sig, args, kwargs, given) < 0)
         return -1;
     return pa_future_init(self, f, given[0]);
+}
+
+/* Future(loop=loop) of the exact type, without a tuple and a dict. */
+static PyObject *future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *given[1];
+    if (pa_args_parse(&init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
+        return NULL;
+    PyObject *self = pa_future_type_new((PyTypeObject *)type, NULL, NULL);
+    if (self != NULL && pa_future_init(self, pa_future_find(self), given[0]) < 0)
+        Py_CLEAR(self);
+    return self;
 }
 
 PyObject *pa_future_new(pa_loop *loop)
@@ -812,5 +825,8 @@ int pa_future_setup(PyObject *module, pa_state *st)
         return -1;
     st->Future = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    return st->Future != NULL ? PyModule_AddType(module, st->Future) : -1;
+    if (st->Future == NULL)
+        return -1;
+    st->Future->tp_vectorcall = future_vectorcall; /* subclasses do not inherit it */
+    return PyModule_AddType(module, st->Future);
 }

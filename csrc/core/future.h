@@ -15,6 +15,9 @@ int pa_future_resolve(PyObject *future, PyObject *result);
 int pa_future_reject(PyObject *future, PyObject *exception);
 int pa_future_done(PyObject *future);
 
+/* Frees what is kept for reuse. */
+void pa_future_free_lists(pa_state *st);
+
 int pa_future_setup(PyObject *module, pa_state *st);
 
 #endif

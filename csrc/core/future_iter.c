@@ -1,9 +1,11 @@
 /* What `await future` iterates over: hands the future to the task once, then returns its result or raises its exception.
  *
  * It owns the future until it is exhausted or closed. As a generator it has send, throw and close; the interpreter uses am_send, so
- * that a result does not travel in a StopIteration.
+ * that a result does not travel in a StopIteration. Every await makes one, so a few that were freed are kept in the module state.
  */
 #include "core/future_impl.h"
+
+#define FREE_MAX 64
 
 typedef struct {
     PyObject_HEAD
@@ -15,9 +17,15 @@ PyObject *pa_future_iter(PyObject *self)
     pa_future *f = pa_future_get_alive(self);
     if (f == NULL)
         return NULL;
-    future_iter *it = PyObject_GC_New(future_iter, f->st->FutureIter);
-    if (it == NULL)
+    pa_state *st = f->st;
+    future_iter *it = (future_iter *)st->free_iters.first;
+    if (it != NULL) {
+        st->free_iters.first = it->future;
+        st->free_iters.len--;
+        PyObject_Init((PyObject *)it, st->FutureIter);
+    } else if ((it = PyObject_GC_New(future_iter, st->FutureIter)) == NULL) {
         return NULL;
+    }
     it->future = Py_NewRef(self);
     PyObject_GC_Track(it);
     return (PyObject *)it;
@@ -59,19 +67,26 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
     return PYGEN_RETURN;
 }
 
+/* The interpreter awaits through this one, in spite of am_send: it has to be lean. */
 static PyObject *iter_next(PyObject *self)
 {
     PyObject *value;
-    PySendResult how = iter_send(self, Py_None, &value);
-    if (how != PYGEN_RETURN)
+    if (iter_send(self, Py_None, &value) != PYGEN_RETURN)
         return value;
-    /* an instance, or a result that is a tuple or an exception would be taken for StopIteration's arguments */
-    PyObject *stop = value != Py_None ? PyObject_CallOneArg(PyExc_StopIteration, value) : NULL;
-    Py_DECREF(value);
-    if (stop != NULL) {
-        PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_DECREF(stop);
+    if (value == Py_None) {
+        Py_DECREF(value);
+        return NULL; /* an end without an exception stands for StopIteration(None) */
     }
+    if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
+        /* it would be taken for StopIteration's arguments, or for the StopIteration */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (stop != NULL)
+            PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_XDECREF(stop);
+    } else {
+        PyErr_SetObject(PyExc_StopIteration, value);
+    }
+    Py_DECREF(value);
     return NULL;
 }
 
@@ -165,10 +180,29 @@ static int iter_clear(PyObject *self)
 static void iter_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    future_iter *it = (future_iter *)self;
     PyObject_GC_UnTrack(self);
-    Py_XDECREF(((future_iter *)self)->future);
-    PyObject_GC_Del(self);
+    Py_XDECREF(it->future);
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module; /* NULL once the collector has taken the type apart */
+    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    if (st != NULL && st->FutureIter == type && st->free_iters.len < FREE_MAX) {
+        it->future = st->free_iters.first;
+        st->free_iters.first = self;
+        st->free_iters.len++;
+    } else {
+        PyObject_GC_Del(self);
+    }
     Py_DECREF(type);
+}
+
+void pa_future_free_lists(pa_state *st)
+{
+    while (st->free_iters.first != NULL) {
+        PyObject *self = st->free_iters.first;
+        st->free_iters.first = ((future_iter *)self)->future;
+        PyObject_GC_Del(self);
+    }
+    st->free_iters.len = 0;
 }
 
 static PyMethodDef iter_methods[] = {

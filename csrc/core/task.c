@@ -115,16 +115,37 @@ static int is_eager(pa_task *t, PyObject *eager_start)
     return rc;
 }
 
+static const char *const init_names[] = {"coro", "loop", "name", "context", PA_HAS_EAGER_TASKS ? "eager_start" : NULL, NULL};
+static const pa_signature init_sig = {"Task", init_names, 1, 1};
+#define INIT_ARGS 5
+
+static int init(PyObject *self, pa_task *t, PyObject *const *given)
+{
+    if (pa_future_init(self, &t->future, given[1]) < 0)
+        return -1;
+    int eager = is_eager(t, PA_HAS_EAGER_TASKS ? given[4] : NULL);
+    return eager < 0 ? -1 : begin(self, t, given[0], given[2], given[3], eager);
+}
+
 static int task_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"coro", "loop", "name", "context", PA_HAS_EAGER_TASKS ? "eager_start" : NULL, NULL};
-    static const pa_signature sig = {"Task", names, 1, 1};
-    PyObject *given[5] = {NULL};
+    PyObject *given[INIT_ARGS];
     pa_future *f = pa_future_get(self);
-    if (f == NULL || pa_args_parse_tuple(&sig, args, kwargs, given) < 0 || pa_future_init(self, f, given[1]) < 0)
+    if (f == NULL || pa_args_parse_tuple(&init_sig, args, kwargs, given) < 0)
         return -1;
-    int eager = is_eager((pa_task *)f, given[4]);
-    return eager < 0 ? -1 : begin(self, (pa_task *)f, given[0], given[2], given[3], eager);
+    return init(self, (pa_task *)f, given);
+}
+
+/* Task(coro, ...) of the exact type, without a tuple and a dict. */
+static PyObject *task_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *given[INIT_ARGS];
+    if (pa_args_parse(&init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
+        return NULL;
+    PyObject *self = pa_future_type_new((PyTypeObject *)type, NULL, NULL);
+    if (self != NULL && init(self, pa_task_find(self), given) < 0)
+        Py_CLEAR(self);
+    return self;
 }
 
 PyObject *pa_task_new(pa_loop *loop, PyObject *coro, PyObject *name, PyObject *context, int eager_start)
@@ -522,5 +543,8 @@ int pa_task_setup(PyObject *module, pa_state *st)
         return -1;
     st->Task = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    return st->Task != NULL && add_future_attributes(st->Task) == 0 ? PyModule_AddType(module, st->Task) : -1;
+    if (st->Task == NULL || add_future_attributes(st->Task) < 0)
+        return -1;
+    st->Task->tp_vectorcall = task_vectorcall;
+    return PyModule_AddType(module, st->Task);
 }

@@ -29,7 +29,7 @@ enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was
 int pa_stream_want(pa_transport *self, unsigned add, unsigned drop)
 {
     unsigned events = (self->watch.events | add) & ~drop;
-    if (self->watch.fd < 0 || events == self->watch.events)
+    if (events == self->watch.events || (self->watch.fd < 0 && !pa_loop_is_closed(self->loop)))
         return 0;
     return pa_watch_set(self->loop, &self->watch, events);
 }
@@ -136,15 +136,23 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     return 0;
 }
 
+/* The protocol's buffer can not be written to: the error of socket.recv_into(). */
+static void not_writable(PyObject *buffer)
+{
+    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                 buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name);
+}
+
 static int read_into_protocol(pa_transport *self)
 {
     PyObject *buffer = get_buffer(self);
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
-    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
-        PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
-                     Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
+    int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
+    if (rc < 0) {
+        if (!pa_error_is_exit())
+            not_writable(buffer);
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -389,16 +397,13 @@ static PyObject *as_bytes(PyObject *data)
     return bytes;
 }
 
-/* The chunks of writelines() as bytes, without empty ones: all are checked before the first is sent. New list. */
+/* The chunks of writelines() as bytes: all are checked before the first is sent. New list. */
 static PyObject *as_chunks(PyObject *iterable)
 {
     PyObject *items = PySequence_List(iterable);
     PyObject *chunks = items != NULL ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; chunks != NULL && i < PyList_GET_SIZE(items); i++) {
-        int some = PyObject_IsTrue(PyList_GET_ITEM(items, i));
-        if (some == 0)
-            continue;
-        PyObject *bytes = some > 0 ? as_bytes(PyList_GET_ITEM(items, i)) : NULL;
+        PyObject *bytes = as_bytes(PyList_GET_ITEM(items, i));
         if (bytes == NULL || PyList_Append(chunks, bytes) < 0)
             Py_CLEAR(chunks);
         Py_XDECREF(bytes);

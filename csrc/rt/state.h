@@ -25,6 +25,10 @@ typedef struct pa_state {
     } handle;
     int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
+    struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
+        PyObject *first;
+        int len;
+    } free_iters;
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

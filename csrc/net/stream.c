@@ -355,7 +355,9 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
     PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
-    if (data == NULL || check_type(data) < 0 ||
+    if (data == NULL)
+        return NULL;
+    if (check_type(data) < 0 ||
         check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
         return NULL;
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
@@ -419,8 +421,9 @@ static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize
     static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
     PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
-    if (list_of_data == NULL ||
-        check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
+    if (list_of_data == NULL)
+        return NULL;
+    if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
         return NULL;
     int rc = PyObject_IsTrue(list_of_data);
     if (rc > 0) {
@@ -477,11 +480,13 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
 PyMethodDef pa_stream_methods[] = {
-    {"write", (PyCFunction)(void (*)(void))method_write, METH_FASTCALL | METH_KEYWORDS,
+    {"write", KEYWORDS(method_write),
      PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
 #if PA_HAS_VECTORED_WRITELINES
-    {"writelines", (PyCFunction)(void (*)(void))method_writelines, METH_FASTCALL | METH_KEYWORDS,
+    {"writelines", KEYWORDS(method_writelines),
      PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
     {"write_eof", method_write_eof, METH_NOARGS,

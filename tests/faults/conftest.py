@@ -28,10 +28,10 @@ def faulty(tmp_path_factory):
 @pytest.fixture
 def faulted(faulty, tmp_path):
     """faulted(source) runs a script with that pyasync, its faults as fault(call, nth, err, limit=0), count(call) and clear()."""
-    def start(source, *args, timeout=60):
+    def start(source, *args, timeout=60, resource_warnings=True):
         script = tmp_path / "script.py"
         script.write_text(PRELUDE + source)
-        done = subprocess.run([sys.executable, "-X", "faulthandler", "-W", "error::ResourceWarning", str(script), *map(str, args)],
+        done = subprocess.run([sys.executable, "-X", "faulthandler", "-W", ("error" if resource_warnings else "ignore") + "::ResourceWarning", str(script), *map(str, args)],
                               env={**os.environ, "PYTHONPATH": str(faulty)}, capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert "Exception ignored" not in done.stderr, done.stderr

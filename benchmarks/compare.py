@@ -183,7 +183,7 @@ def main():
         args.json.write_text(report.as_pyperf(rows, facts))
     if args.markdown:
         args.markdown.write_text(report.markdown(rows, columns, args.clock, facts))
-    short = report.shortfalls(rows, targets) if targets else []
+    short = report.shortfalls(rows, targets, args.clock) if targets else []
     for (name, column), error in failures.items():
         print(f"FAILED {name} on {column}: {error}", file=sys.stderr)
     for line in short:

@@ -139,14 +139,14 @@ def as_pyperf(rows, facts):
     return json.dumps({"version": "1.0", "metadata": shared, "benchmarks": suite}, indent=1)
 
 
-def shortfalls(rows, targets, column="pyasync"):
+def shortfalls(rows, targets, clock="wall", column="pyasync"):
     """Names of the rows below their target, with the figures, as text; rows that were not measured are shortfalls too."""
     by_name = {row.case.name: row for row in rows}
     short = []
     for name, wanted in targets.items():
         for to, least in wanted.items():
             row = by_name.get(name)
-            ratio = row and row.ratio(column, loops.FLOOR if to == "floor" else to)
+            ratio = row and row.ratio(column, loops.FLOOR if to == "floor" else to, clock)
             if ratio is None:
                 short.append(f"{name}: not measured against {to}")
             elif ratio < least:

@@ -1,6 +1,7 @@
 """install() and uninstall(): asyncio itself makes pyasync's objects. What that means is in install()'s docstring."""
 import abc
 import asyncio
+import inspect
 import threading
 from asyncio import futures, tasks, unix_events
 
@@ -33,7 +34,8 @@ def _stand_in(name, native, derived, make, check_instance, check_subclass):
         "__hash__": lambda cls: hash(native),
     })
     return abc.ABCMeta.__new__(metaclass, name, (native,), {
-        "__module__": "asyncio", "__doc__": native.__doc__, "__slots__": (), "_derived": derived})
+        "__module__": "asyncio", "__doc__": native.__doc__, "__signature__": inspect.signature(native), "__slots__": (),
+        "_derived": derived})
 
 
 _StdlibLoop = unix_events.SelectorEventLoop

@@ -181,11 +181,16 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     if hasattr(unix_events, "_PidfdChildWatcher"):  # 3.14 on: the loop has the watcher, before that the policy
         @property
         def _watcher(self):
-            watcher = self.__dict__.get("_watcher")
-            if watcher is None:
-                watcher = unix_events._PidfdChildWatcher() if unix_events.can_use_pidfd() else unix_events._ThreadedChildWatcher()
-                self.__dict__["_watcher"] = watcher
-            return watcher
+            try:
+                return self._own_watcher
+            except AttributeError:
+                pidfd = unix_events.can_use_pidfd()
+                self._own_watcher = unix_events._PidfdChildWatcher() if pidfd else unix_events._ThreadedChildWatcher()
+                return self._own_watcher
+
+        @_watcher.setter
+        def _watcher(self, watcher):
+            self._own_watcher = watcher
 
     @property
     def _selector(self):

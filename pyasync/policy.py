@@ -34,8 +34,18 @@ class EventLoopPolicy(StdlibPolicy):
     _loop_factory = EventLoop
 
 
-_twin = (None, None)      # asyncio's default policy object and its EventLoopPolicy twin
+class _Twin(EventLoopPolicy):
+    """asyncio's default policy object seen by a pyasync user: its state, our loops."""
+    __slots__ = ("original",)
+
+    def __init__(self, original):
+        self.original = original
+        self.__dict__ = original.__dict__
+
+
+_twin = None              # of the default policy that was asked for last
 _chosen = None            # what set_event_loop_policy() below was last given
+_lock = threading.Lock()
 
 
 def _policy():
@@ -44,12 +54,10 @@ def _policy():
     policy = _get_stdlib_policy()
     if type(policy) is not StdlibPolicy:
         return policy
-    original, twin = _twin
-    if original is not policy:
-        twin = EventLoopPolicy.__new__(EventLoopPolicy)
-        twin.__dict__ = policy.__dict__
-        _twin = policy, twin
-    return twin
+    with _lock:
+        if _twin is None or _twin.original is not policy:
+            _twin = _Twin(policy)
+        return _twin
 
 
 def get_event_loop_policy():
@@ -72,9 +80,8 @@ def set_event_loop_policy(policy):
     global _chosen
     if _deprecated:
         warnings._deprecated("asyncio.set_event_loop_policy", remove=(3, 16))
-    original, twin = _twin
-    if policy is not None and policy is twin:
-        policy = original
+    if isinstance(policy, _Twin):
+        policy = policy.original
     _set_stdlib_policy(policy)
     _chosen = policy
 

@@ -112,6 +112,7 @@ def scrub(text):
     text = re.sub(r"\bfd=\d+", "fd=N", text)
     text = re.sub(r"\b(pyasync\._core|pyasync\.\w+|pyasync|_asyncio|asyncio\.\w+|asyncio)\.(?=[A-Z_])", "", text)
     text = re.sub(r"<TaskStepMethWrapper object at 0x>|Task\.task_step", "<the step of a task>", text)
+    text = text.replace("_SelectorSocketTransport", "SocketTransport")
     return re.sub(r"when=[\d.]+", "when=N", text)
 
 

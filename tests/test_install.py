@@ -1,13 +1,14 @@
 """install() and uninstall(): programs that import asyncio, objects made before and after, libraries that subclass."""
 import asyncio
 import functools
+import inspect
 import pickle
 import selectors
 
 import pytest
 
 import pyasync
-from test_package import PY, on_both, script
+from test_package import PY, on_both, python, script
 
 SNAPSHOT = """
     import asyncio, sys
@@ -225,6 +226,7 @@ def test_the_stand_ins_pass_for_classes(installed):
         assert pickle.loads(pickle.dumps(stand_in)) is stand_in
         assert repr(stand_in) == f"<class 'asyncio.{name}'>"
         assert str(stand_in[int]) == f"asyncio.{name}[int]"
+        assert inspect.signature(stand_in) == inspect.signature(native)
     assert asyncio.Future is asyncio.futures.Future and asyncio.Task is asyncio.tasks.Task
 
     @functools.singledispatch
@@ -403,6 +405,18 @@ def test_eager_factory_after_install(installed):
         started = asyncio.Task(asyncio.sleep(0, 3), loop=asyncio.get_running_loop(), eager_start=True)
         assert type(started) is pyasync.Task and await started == 3
     asyncio.run(main())
+
+
+def test_unittest_and_the_repl_run_natively(tmp_path):
+    (tmp_path / "case.py").write_text(
+        "import asyncio, unittest\n"
+        "class Case(unittest.IsolatedAsyncioTestCase):\n"
+        "    async def test(self):\n"
+        "        self.assertEqual(type(asyncio.get_running_loop()).__module__, 'pyasync.loop')\n")
+    done = python("-W", "error", "-m", "pyasync", "-m", "unittest", "case", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == "OK"
+    done = python("-m", "pyasync", "-m", "asyncio", stdin="await asyncio.sleep(0)\nprint(type(asyncio.get_running_loop()))\n")
+    assert "<class 'pyasync.loop.EventLoop'>" in done.stdout
 
 
 def test_installing_from_many_threads_installs_once():

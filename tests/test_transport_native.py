@@ -354,6 +354,25 @@ def test_flow_control(same):
     same(scenario)
 
 
+@pytest.mark.parametrize("more", [10, 300_000])
+def test_resumed_protocol_writes_on_while_the_transport_closes(aio, more):
+    if aio is asyncio and (3, 12) <= sys.version_info < (3, 14):
+        pytest.skip("there asyncio's transport forgets its writer when it is closed")
+    written = []
+
+    def write_on(transport):
+        if len(written) < 3:
+            written.append(more)
+            transport.write(b"m" * more)
+    with connected(aio, {"resume_writing": write_on}, small=True) as (loop, transport, protocol, peer):
+        transport.set_write_buffer_limits(high=0)
+        transport.write(b"f" * 500_000)
+        transport.close()
+        assert len(drain(loop, peer)) == 500_000 + sum(written) and written
+        spin(loop, 3)
+        assert transport._sock is None and protocol.events[-1] == ("connection_lost", None)
+
+
 def test_nothing_is_paused_while_the_kernel_takes_it(same):
     def scenario(aio):
         with connected(aio) as (loop, transport, protocol, peer):

@@ -19,15 +19,24 @@
 
 /* ---- Fields ---- */
 
-/* The first of our types that `type` derives its storage from: Handle or TimerHandle. */
-static PyTypeObject *native_base(PyTypeObject *type, destructor dealloc)
+static void handle_dealloc(PyObject *self);
+
+/* The first of our types in the chain of `type`'s bases. NULL for a class that has our methods by a second base only; for Handle that
+ * is as good, since it has no storage of its own. */
+static PyTypeObject *native_base(PyTypeObject *type)
 {
-    while (type->tp_dealloc != dealloc)
+    while (type != NULL && type->tp_dealloc != handle_dealloc)
         type = type->tp_base;
     return type;
 }
 
-static void handle_dealloc(PyObject *self);
+/* The module state, quicker than through the class's order of bases. NULL with TypeError. */
+static pa_state *state_of(PyObject *self)
+{
+    PyTypeObject *native = native_base(Py_TYPE(self));
+    PyObject *module = native != NULL ? ((PyHeapTypeObject *)native)->ht_module : NULL;
+    return module != NULL ? pa_state_of_module(module) : pa_state_of_type(Py_TYPE(self));
+}
 
 /* How many object pointers follow the head. */
 static Py_ssize_t count_slots(PyTypeObject *native)
@@ -179,8 +188,7 @@ static PyObject *take_free(pa_free_list *list, PyTypeObject *type)
     list->first = *next;
     *next = NULL;
     list->len--;
-    PyObject_Init(self, type);
-    Py_DECREF(type); /* what lies on the list has kept its reference */
+    pa_object_revive(self); /* it kept its reference to the type */
     PyObject_GC_Track(self);
     return self;
 }
@@ -204,13 +212,26 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     return 0;
 }
 
-PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+static PyObject *make_handle(pa_loop *loop, pa_free_list *list, PyTypeObject *type, PyObject *callback, PyObject *args,
+                             PyObject *context)
 {
     pa_state *st = loop->st;
-    PyObject *self = take_free(&loop->free_handles, st->Handle);
+    PyObject *self = take_free(list, type);
     if (self != NULL && fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
         Py_CLEAR(self);
     return self;
+}
+
+PyObject *pa_handle_new(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    return make_handle(loop, &loop->free_handles, loop->st->Handle, callback, args, context);
+}
+
+PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    PyTypeObject *type = loop->st->ThreadSafeHandle;
+    pa_free_list *list = type == loop->st->Handle ? &loop->free_handles : &loop->free_threadsafe;
+    return make_handle(loop, list, type, callback, args, context);
 }
 
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context)
@@ -223,7 +244,7 @@ PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObje
     timer->entry.index = PA_HEAP_OUT;
     timer->entry.when = when;
     timer->loop = NULL;
-    FIELD(self, when) = Py_NewRef(when_object);
+    FIELD(self, when) = Py_XNewRef(when_object);
     FIELD(self, scheduled) = Py_NewRef(Py_False);
     if (fill(st, self, (PyObject *)loop, loop->debug, callback, args, context) < 0)
         Py_CLEAR(self);
@@ -269,7 +290,7 @@ static const pa_signature handle_signature = {
 static int handle_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[4];
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL || pa_args_parse_tuple(&handle_signature, args, kwargs, in) < 0)
         return -1;
     return init_fields(st, self, in[0], in[1], in[2], in[3]);
@@ -281,11 +302,11 @@ static const pa_signature timer_signature = {
 static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[5];
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL || pa_args_parse_tuple(&timer_signature, args, kwargs, in) < 0 ||
         init_fields(st, self, in[1], in[2], in[3], in[4]) < 0)
         return -1;
-    pa_loop_unschedule(self);
+    pa_loop_unschedule(st, self);
     set_field(&FIELD(self, when), Py_NewRef(in[0]));
     set_field(&FIELD(self, scheduled), Py_NewRef(Py_False));
     return 0;
@@ -295,7 +316,7 @@ static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     PyObject *value = FIELD(self, cancelled);
@@ -311,7 +332,7 @@ static int tell_loop(pa_state *st, PyObject *self)
     pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
     int rc = 0;
     if (native != NULL && !(pa_loop_overrides(native) & PA_OVER_TIMER_CANCELLED)) {
-        pa_loop_unschedule(self);
+        pa_loop_unschedule(st, self);
     } else if (loop != NULL) {
         PyObject *result = PyObject_CallMethodOneArg(loop, st->names._timer_handle_cancelled, self);
         rc = result != NULL ? 0 : -1;
@@ -344,21 +365,21 @@ static int cancel(pa_state *st, PyObject *self)
     return 0;
 }
 
-static PyObject *handle_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_class(cls);
-    if (nargs != 0 || kwnames != NULL)
-        return PyErr_Format(PyExc_TypeError, "Handle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return NULL;
     if (!is_cancelled(st, self) && cancel(st, self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *timer_cancel(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *timer_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_class(cls);
-    if (nargs != 0 || kwnames != NULL)
-        return PyErr_Format(PyExc_TypeError, "TimerHandle.cancel() takes 1 positional argument but %zd were given", nargs + 1);
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return NULL;
     if (!is_cancelled(st, self) && (tell_loop(st, self) < 0 || cancel(st, self) < 0))
         return NULL;
     Py_RETURN_NONE;
@@ -366,7 +387,7 @@ static PyObject *timer_cancel(PyObject *self, PyTypeObject *cls, PyObject *const
 
 static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     PyObject *loop = Py_XNewRef(FIELD(self, loop));
@@ -380,16 +401,37 @@ static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored))
+/* _when, made when somebody looks. New; NULL with an exception. */
+static PyObject *when_of(pa_state *st, PyObject *self)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
-    if (st == NULL)
-        return NULL;
     PyObject *when = FIELD(self, when);
-    if (when == NULL)
-        return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
-    return Py_NewRef(when);
+    if (when == NULL && PyObject_TypeCheck(self, st->TimerHandle) && FIELD(self, scheduled) != NULL)
+        when = FIELD(self, when) = PyFloat_FromDouble(pa_timer_of(st, self)->entry.when);
+    if (when == NULL && !PyErr_Occurred())
+        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
+    return Py_XNewRef(when);
 }
+
+static PyObject *timer_get_when(PyObject *self, void *Py_UNUSED(closure))
+{
+    pa_state *st = state_of(self);
+    return st != NULL ? when_of(st, self) : NULL;
+}
+
+static int timer_set_when(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    pa_state *st = state_of(self);
+    if (st == NULL)
+        return -1;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_when of a TimerHandle cannot be deleted");
+        return -1;
+    }
+    set_field(&FIELD(self, when), Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored)) { return timer_get_when(self, NULL); }
 
 /* ---- Comparing: in our own words, because a type made from a spec does not take these slots over from a Python class ---- */
 
@@ -402,10 +444,19 @@ static int fields_equal(PyObject *a, PyObject *b)
     return PyObject_RichCompareBool(a, b, Py_EQ);
 }
 
+static int compare_times(pa_state *st, PyObject *a, PyObject *b, int op)
+{
+    PyObject *x = when_of(st, a), *y = x != NULL ? when_of(st, b) : NULL;
+    int answer = y != NULL ? PyObject_RichCompareBool(x, y, op) : -1;
+    Py_XDECREF(x);
+    Py_XDECREF(y);
+    return answer;
+}
+
 static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
 {
-    const Py_ssize_t offsets[] = {st->handle.when, st->handle.callback, st->handle.args, st->handle.cancelled};
-    int equal = 1;
+    const Py_ssize_t offsets[] = {st->handle.callback, st->handle.args, st->handle.cancelled};
+    int equal = compare_times(st, a, b, Py_EQ);
     for (size_t i = 0; equal == 1 && i < Py_ARRAY_LENGTH(offsets); i++) {
         PyObject *x = Py_XNewRef(PA_HANDLE_FIELD(a, offsets[i])), *y = Py_XNewRef(PA_HANDLE_FIELD(b, offsets[i]));
         equal = fields_equal(x, y);
@@ -418,19 +469,14 @@ static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
 /* By time; equal are those that would call the same at the same time. The other one may be asyncio's: it has the same slots. */
 static PyObject *timer_richcompare(PyObject *self, PyObject *other, int op)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
+    pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
     if (!PyObject_TypeCheck(other, st->aio_TimerHandle))
         Py_RETURN_NOTIMPLEMENTED;
     int answer = 0;
-    if (op != Py_EQ && op != Py_NE) {
-        PyObject *x = Py_XNewRef(FIELD(self, when)), *y = Py_XNewRef(FIELD(other, when));
-        if (x != NULL && y != NULL)
-            answer = PyObject_RichCompareBool(x, y, op == Py_LT || op == Py_LE ? Py_LT : Py_GT);
-        Py_XDECREF(x);
-        Py_XDECREF(y);
-    }
+    if (op != Py_EQ && op != Py_NE)
+        answer = compare_times(st, self, other, op == Py_LT || op == Py_LE ? Py_LT : Py_GT);
     if (answer == 0 && op != Py_LT && op != Py_GT)
         answer = timers_equal(st, self, other);
     if (answer < 0)
@@ -440,8 +486,11 @@ static PyObject *timer_richcompare(PyObject *self, PyObject *other, int op)
 
 static Py_hash_t timer_hash(PyObject *self)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(self));
-    return st != NULL ? PyObject_Hash(FIELD(self, when) != NULL ? FIELD(self, when) : Py_None) : -1;
+    pa_state *st = state_of(self);
+    PyObject *when = st != NULL ? when_of(st, self) : NULL;
+    Py_hash_t hash = when != NULL ? PyObject_Hash(when) : -1;
+    Py_XDECREF(when);
+    return hash;
 }
 
 /* ---- GC ---- */
@@ -450,27 +499,33 @@ static int handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
-    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
+    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self))); n > 0; n--, field++)
         if (!is_weak_list(self, field))
             Py_VISIT(*field);
     return 0;
 }
 
-static int handle_clear(PyObject *self)
+static void clear_slots(PyObject *self, PyTypeObject *native)
 {
     PyObject **field = (PyObject **)((char *)self + sizeof(PyObject));
-    for (Py_ssize_t n = count_slots(native_base(Py_TYPE(self), handle_dealloc)); n > 0; n--, field++)
-        if (!is_weak_list(self, field))
+    for (Py_ssize_t n = count_slots(native); n > 0; n--, field++)
+        if (*field != NULL && !is_weak_list(self, field))
             Py_CLEAR(*field);
+}
+
+static int handle_clear(PyObject *self)
+{
+    clear_slots(self, native_base(Py_TYPE(self)));
     return 0;
 }
 
-/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not belong there. */
+/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
+ * belong there. */
 static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
 {
     if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
         return false;
-    pa_free_list *list = native == st->TimerHandle ? &loop->free_timers : &loop->free_handles;
+    pa_free_list *list = native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe;
     if (list->len >= PA_FREE_HANDLES_MAX)
         return false;
     *(PyObject **)((char *)self + sizeof(PyObject)) = list->first;
@@ -479,27 +534,56 @@ static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loo
     return true;
 }
 
-static void handle_dealloc(PyObject *self)
+/* The GC does not track `self` any more. st: NULL at the interpreter's end, when the type may have lost its module. */
+static void take_apart(PyObject *self, PyTypeObject *native, pa_state *st)
 {
-    PyTypeObject *type = Py_TYPE(self), *native = native_base(type, handle_dealloc);
-    PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, handle_dealloc)
-    PyObject_ClearWeakRefs(self);
-    /* At the interpreter's end the type may have lost its module already. */
-    PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
-    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_ssize_t weak_list = type->tp_weaklistoffset;
+    if (weak_list != 0 && *(PyObject **)((char *)self + weak_list) != NULL)
+        PyObject_ClearWeakRefs(self);
     PyObject *loop = NULL;
-    if (st != NULL && st->EventLoop != NULL && st->TimerHandle != NULL) {
+    if (st != NULL) {
         loop = FIELD(self, loop);
         FIELD(self, loop) = NULL;
     }
-    handle_clear(self);
+    if (st != NULL && (type == st->Handle || type == st->TimerHandle)) { /* what is left of clear_slots when all is known */
+        Py_CLEAR(FIELD(self, callback));
+        Py_CLEAR(FIELD(self, args));
+        Py_CLEAR(FIELD(self, context));
+        Py_CLEAR(FIELD(self, cancelled));
+        Py_CLEAR(FIELD(self, repr));
+        Py_CLEAR(FIELD(self, source_traceback));
+        if (type == st->TimerHandle) {
+            Py_CLEAR(FIELD(self, scheduled));
+            Py_CLEAR(FIELD(self, when));
+        }
+    } else {
+        clear_slots(self, native);
+    }
     pa_loop *owner = loop != NULL ? pa_loop_from(st, loop) : NULL;
     if (owner == NULL || !keep_free(self, native, st, owner)) {
         type->tp_free(self);
         Py_DECREF(type);
     }
     Py_XDECREF(loop); /* last, for it may be the loop's end, and with it the free list's */
+}
+
+static bool is_handle(PyObject *field) { return field != NULL && Py_TYPE(field)->tp_dealloc == handle_dealloc; }
+
+/* A long chain of handles that are each other's callback would exhaust the C stack; through anything else on the way (a tuple, an
+ * instance) CPython limits the depth itself. */
+static void handle_dealloc(PyObject *self)
+{
+    PyTypeObject *native = native_base(Py_TYPE(self));
+    PyObject *module = ((PyHeapTypeObject *)native)->ht_module;
+    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    PyObject_GC_UnTrack(self);
+    if (st != NULL && !is_handle(FIELD(self, callback)) && !is_handle(FIELD(self, args)) && !is_handle(FIELD(self, context))) {
+        take_apart(self, native, st);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, handle_dealloc)
+    take_apart(self, native, st);
     Py_TRASHCAN_END
 }
 
@@ -520,7 +604,7 @@ void pa_handle_free_list_clear(pa_free_list *list)
 /* ---- Tables ---- */
 
 static PyMethodDef handle_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+    {"cancel", handle_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
     {"cancelled", handle_cancelled, METH_NOARGS, PyDoc_STR("cancelled($self, /)\n--\n\nWhether cancel() was called.")},
     {"_run", handle_run, METH_NOARGS,
@@ -540,10 +624,15 @@ static PyType_Slot handle_slots[] = {
 };
 
 static PyMethodDef timer_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+    {"cancel", timer_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
     {"when", timer_when, METH_NOARGS,
      PyDoc_STR("when($self, /)\n--\n\nWhen the callback is due: seconds on the clock that loop.time() reads.")},
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"_when", timer_get_when, timer_set_when},
     {NULL},
 };
 
@@ -558,6 +647,7 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_clear, handle_clear},
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
     {0, NULL},
 };
 
@@ -611,6 +701,29 @@ static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec, PyObject *ba
     return (PyTypeObject *)type;
 }
 
+/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's takes a lock
+ * around cancel() and the call; the lock stays unused here, since what both touch is under the interpreter's. */
+static int make_threadsafe_type(PyObject *module, pa_state *st, unsigned flags)
+{
+    PyObject *events = PyImport_ImportModule("asyncio.events"), *name = PyUnicode_InternFromString("_ThreadSafeHandle"), *base = NULL;
+    int found = events != NULL && name != NULL ? pa_getattr_optional(events, name, &base) : -1;
+    Py_XDECREF(events);
+    Py_XDECREF(name);
+    if (found == 0)
+        st->ThreadSafeHandle = (PyTypeObject *)Py_NewRef((PyObject *)st->Handle);
+    if (found <= 0)
+        return found;
+    PyType_Spec spec = {
+        .name = "pyasync._core._ThreadSafeHandle",
+        .basicsize = (int)((PyTypeObject *)base)->tp_basicsize,
+        .flags = flags | (unsigned)(((PyTypeObject *)base)->tp_flags & PA_TPFLAGS_PREHEADER),
+        .slots = handle_slots,
+    };
+    st->ThreadSafeHandle = make_type(module, &spec, PyTuple_Pack(2, st->Handle, base));
+    Py_DECREF(base);
+    return st->ThreadSafeHandle != NULL ? 0 : -1;
+}
+
 int pa_handle_setup(PyObject *module, pa_state *st)
 {
     if (find_slots(st) < 0)
@@ -623,7 +736,7 @@ int pa_handle_setup(PyObject *module, pa_state *st)
         .slots = handle_slots,
     };
     st->Handle = make_type(module, &handle_spec, PyTuple_Pack(1, st->aio_Handle));
-    if (st->Handle == NULL)
+    if (st->Handle == NULL || make_threadsafe_type(module, st, flags) < 0)
         return -1;
     PyType_Spec timer_spec = {
         .name = "pyasync._core.TimerHandle",

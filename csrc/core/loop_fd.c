@@ -251,11 +251,10 @@ static int raise_used(PyObject *fd, PyObject *transport)
 /* asyncio's own transports register themselves in loop._transports. */
 static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 {
-    PyObject *transports = NULL, *key = NULL, *transport = NULL;
-    int rc = loop->dict != NULL ? pa_dict_get(loop->dict, loop->st->names._transports, &transports) : 0;
-    if (rc <= 0)
-        return rc;
-    rc = -1;
+    PyObject *transports = Py_XNewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
+    int rc = -1;
+    if (transports == NULL)
+        return 0;
     if ((key = PyLong_FromLong(fd)) == NULL ||
         (transport = PyObject_CallMethodOneArg(transports, loop->st->names.get, key)) == NULL)
         goto done;
@@ -407,7 +406,10 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
 {
     if (loop->closed)
         Py_RETURN_FALSE;
-    int fd = descriptor_of(loop->st, obj);
+    long number = file_number(loop->st, obj);
+    if (number > INT_MAX)
+        Py_RETURN_FALSE;
+    int fd = number == -1 && PyErr_Occurred() ? -1 : descriptor_of(loop->st, obj);
     if (fd < 0)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define PA_FREE_HANDLES_MAX 512
+#define PA_FREE_HANDLES_MAX 1024
 
 /* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
 typedef struct {
@@ -40,6 +40,23 @@ enum {
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 
+/* Attributes that only asyncio's code and loop.py use. They have fields so that an ordinary loop has no dict at all: the interpreter then
+ * finds `loop.call_soon` without looking into one. */
+typedef enum {
+    PA_COLD_DEFAULT_EXECUTOR,
+    PA_COLD_EXECUTOR_SHUTDOWN_CALLED,
+    PA_COLD_ASYNCGENS,
+    PA_COLD_ASYNCGENS_SHUTDOWN_CALLED,
+    PA_COLD_EXCEPTION_HANDLER,
+    PA_COLD_ORIGIN_TRACKING_ENABLED,
+    PA_COLD_ORIGIN_TRACKING_SAVED_DEPTH,
+    PA_COLD_OLD_AGEN_HOOKS,
+    PA_COLD_TRANSPORTS,
+    PA_COLD_UNIX_SERVER_SOCKETS,
+    PA_COLD_WATCHER,
+    PA_COLD_LEN,
+} pa_cold;
+
 /* What the override bits were computed from. */
 typedef struct {
     unsigned bits;
@@ -52,6 +69,7 @@ struct pa_loop {
     PyObject_HEAD
     pa_state *st;
     PyObject *dict, *weakrefs;
+    PyObject *cold[PA_COLD_LEN]; /* NULL: there is no such attribute yet */
 
     pa_ready_ring ready;
     pa_heap timers; /* owns its TimerHandles */
@@ -59,6 +77,8 @@ struct pa_loop {
     bool closed, stopping, debug;
     bool ticking;   /* run_ready() is at work: what is put off now runs when it ends */
     bool inherited; /* we are a fork's child: the poller and the wakeup are shared with the parent */
+
+    unsigned unchecked_ticks; /* since we last asked for signals */
 
     pa_link deferred; /* pa_deferred, see loop_defer.c */
 
@@ -90,7 +110,7 @@ struct pa_loop {
     PyObject *scheduled_list;                /* the list last given out as _scheduled; see loop_views.c */
     Py_ssize_t timer_cancelled_count;
     int internal_fds;
-    pa_free_list free_handles, free_timers;
+    pa_free_list free_handles, free_timers, free_threadsafe;
 };
 
 /* ---- Overrides (loop_overrides.c) ---- */
@@ -124,9 +144,12 @@ int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; hon
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
-void pa_loop_unschedule(PyObject *timer);             /* takes a native TimerHandle out of the heap it is in, if any */
+void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
 extern PyMethodDef pa_loop_sched_methods[];
+
+/* Nothing to do most of the time: then there is no call. */
+static inline int pa_loop_flush_current(pa_loop *loop) { return loop->current != NULL ? pa_current_flush(loop) : 0; }
 
 /* ---- Handles (handle.c) ---- */
 
@@ -144,12 +167,14 @@ static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
     return (PyObject *)((char *)entry - st->handle.timer - offsetof(pa_timer, entry));
 }
 
-/* A TimerHandle that is in no heap yet. when_object: what _when shows. New. */
+/* A TimerHandle that is in no heap yet. when_object: what _when shows; NULL for float(when). New. */
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
+/* What call_soon_threadsafe returns: as pa_handle_new. */
+PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context);
 /* Exactly ours: the slots are where we know them and _run is not overridden. */
 static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 {
-    return Py_TYPE(obj) == st->Handle || Py_TYPE(obj) == st->TimerHandle;
+    return Py_TYPE(obj) == st->Handle || Py_TYPE(obj) == st->TimerHandle || Py_TYPE(obj) == st->ThreadSafeHandle;
 }
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);

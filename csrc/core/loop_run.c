@@ -16,6 +16,7 @@
 #include <math.h>
 
 #define EVENTS_MAX 512
+#define SIGNAL_CHECK_TICKS 64
 #define TIMEOUT_MAX 86400.0 /* asyncio's MAXIMUM_SELECT_TIMEOUT, seconds */
 
 /* ---- Running entries ---- */
@@ -54,7 +55,9 @@ static int run_timed(pa_loop *loop, PyObject *handle)
 
 static int run_handle(pa_loop *loop, PyObject *handle)
 {
-    int cancelled = pa_handle_cancelled(loop->st, handle);
+    pa_state *st = loop->st;
+    int cancelled = pa_handle_is_exact(st, handle) ? PA_HANDLE_FIELD(handle, st->handle.cancelled) == Py_True
+                                                   : pa_handle_cancelled(st, handle);
     if (cancelled != 0)
         return cancelled < 0 ? -1 : 0;
     return loop->debug ? run_timed(loop, handle) : pa_handle_run(loop, handle);
@@ -87,7 +90,7 @@ static int run_entry(pa_loop *loop, pa_ready *entry)
     if (loop->debug && pa_ready_handle(loop, entry) == NULL)
         return -1;
     int rc = 0;
-    if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_current_flush(loop)) < 0)
+    if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_loop_flush_current(loop)) < 0)
         return -1;
     switch ((pa_ready_kind)entry->kind) {
     case PA_READY_HANDLE:
@@ -228,7 +231,14 @@ static int queue_due(pa_loop *loop)
 static int run_once(pa_loop *loop)
 {
     pa_loop_overrides(loop);
-    if (PyErr_CheckSignals() < 0 || (loop->scheduled_list != NULL && pa_scheduled_sync(loop) < 0))
+    /* While there is something to run, Python code looks for signals itself; but callbacks need not be Python code. */
+    bool idle = pa_ready_ring_len(&loop->ready) == 0 || ++loop->unchecked_ticks >= SIGNAL_CHECK_TICKS;
+    if (idle) {
+        loop->unchecked_ticks = 0;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+    if ((loop->scheduled_list != NULL && pa_scheduled_sync(loop) < 0))
         return -1;
     if (pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0)
         return -1;
@@ -241,11 +251,11 @@ static int run_once(pa_loop *loop)
     int rc = run_ready(loop);
     if (rc < 0) {
         PyObject *raised = pa_err_take();
-        if (pa_current_flush(loop) < 0)
+        if (pa_loop_flush_current(loop) < 0)
             PyErr_WriteUnraisable((PyObject *)loop);
         pa_err_restore(raised);
     } else {
-        rc = pa_current_flush(loop);
+        rc = pa_loop_flush_current(loop);
     }
     if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
         rc = -1;

@@ -167,13 +167,17 @@ static PyObject *sched_check_thread(PyObject *self, PyObject *Py_UNUSED(ignored)
 
 /* ---- call_soon ---- */
 
+/* The Handle goes to the end of the ring. 0 or -1. */
+static int add(pa_loop *loop, PyObject *handle)
+{
+    return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(handle)});
+}
+
 /* A Handle for the call, at the end of the ring. New. */
 static PyObject *append_handle(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
 {
     PyObject *handle = pa_handle_new(loop, callback, args, context);
-    if (handle == NULL)
-        return NULL;
-    if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(handle)}) < 0)
+    if (handle != NULL && add(loop, handle) < 0)
         Py_CLEAR(handle);
     return handle;
 }
@@ -253,8 +257,12 @@ static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t
     if (parse_callback("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
-    if (pa_loop_check_closed(loop) == 0 && check_in_debug(loop, call.callback, "call_soon", true) == 0)
+    if (!loop->debug && !(pa_loop_overrides(loop) & PA_OVER_SCHEDULING)) {
+        if (raise_if_closed(loop) == 0)
+            handle = append_handle(loop, call.callback, call.args, call.context);
+    } else if (pa_loop_check_closed(loop) == 0 && check_in_debug(loop, call.callback, "call_soon", true) == 0) {
         handle = schedule(loop, call.callback, call.args, call.context);
+    }
     Py_DECREF(call.args);
     return handle;
 }
@@ -333,6 +341,13 @@ int pa_loop_wake(pa_loop *loop)
     return rc < 0 ? -1 : 0;
 }
 
+/* The loop runs in this very thread, hence is awake: even a signal handler is called between two instructions of Python code or where
+ * the loop asks for it, before it decides whether to wait. */
+static bool is_own_thread(const pa_loop *loop)
+{
+    return loop->thread_id != NULL && !loop->sleeping && !loop->closed && PyThread_get_thread_ident() == loop->thread_ident;
+}
+
 /* Puts the handle into the inbox and wakes the loop if it may be asleep. */
 static int post(pa_loop *loop, PyObject *handle)
 {
@@ -368,8 +383,8 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
     if (over & PA_OVER_SCHEDULING) {
         handle = schedule(loop, call.callback, call.args, call.context);
     } else {
-        handle = pa_handle_new(loop, call.callback, call.args, call.context);
-        if (handle != NULL && post(loop, handle) < 0)
+        handle = pa_handle_new_threadsafe(loop, call.callback, call.args, call.context);
+        if (handle != NULL && (is_own_thread(loop) ? add(loop, handle) : post(loop, handle)) < 0)
             Py_CLEAR(handle);
     }
     if (handle != NULL && over & (PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF) && call_check(loop, st->names._write_to_self) < 0)
@@ -391,7 +406,7 @@ static int add_callback(pa_loop *loop, PyObject *handle)
     int cancelled = pa_handle_cancelled(loop->st, handle);
     if (cancelled != 0)
         return cancelled < 0 ? -1 : 0;
-    return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(handle)});
+    return add(loop, handle);
 }
 
 static PyObject *sched_add_callback(PyObject *self, PyObject *handle)
@@ -445,9 +460,8 @@ PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry)
     return timer;
 }
 
-void pa_loop_unschedule(PyObject *timer)
+void pa_loop_unschedule(pa_state *st, PyObject *timer)
 {
-    pa_state *st = pa_state_of_type(Py_TYPE(timer));
     pa_timer *inner = pa_timer_of(st, timer);
     if (inner->loop != NULL)
         Py_DECREF(pa_loop_take_timer(inner->loop, &inner->entry));
@@ -473,7 +487,7 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
 /* The place of a time in the heap. What cannot be compared with a clock is due at once, as it is with asyncio. */
 static double order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
 
-/* call_at without the checks of its own arguments. New. */
+/* call_at without the checks of its own arguments; when_object: NULL for float(when). New. */
 static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const callback_args *call)
 {
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
@@ -522,12 +536,29 @@ static PyObject *sched_call_at(PyObject *self, PyObject *const *in, Py_ssize_t n
     return timer;
 }
 
+/* The usual case: a float or a small int from now, on our own clock, with nothing overridden. */
+static bool add_plain_delay(pa_loop *loop, PyObject *delay, double *when)
+{
+    if (pa_loop_overrides(loop) & (PA_OVER_TIME | PA_OVER_CALL_AT))
+        return false;
+    if (PyFloat_CheckExact(delay)) {
+        *when = monotonic() + PyFloat_AS_DOUBLE(delay);
+    } else if (PyLong_CheckExact(delay)) {
+        int overflow;
+        long seconds = PyLong_AsLongAndOverflow(delay, &overflow);
+        if (overflow != 0 || seconds > INT32_MAX || seconds < INT32_MIN)
+            return false;
+        *when = monotonic() + (double)seconds;
+    } else {
+        return false;
+    }
+    return !isnan(*when);
+}
+
 /* loop.time() + delay, as Python would add them. New. */
 static PyObject *add_delay(pa_loop *loop, PyObject *delay)
 {
     if (!(pa_loop_overrides(loop) & PA_OVER_TIME)) {
-        if (PyFloat_CheckExact(delay))
-            return PyFloat_FromDouble(monotonic() + PyFloat_AS_DOUBLE(delay));
         PyObject *now = PyFloat_FromDouble(monotonic()), *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
         Py_XDECREF(now);
         return when;
@@ -549,13 +580,18 @@ static PyObject *sched_call_later(PyObject *self, PyObject *const *in, Py_ssize_
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         goto done;
     }
+    double seconds;
+    if (add_plain_delay(loop, call.first, &seconds)) {
+        timer = schedule_at(loop, NULL, seconds, &call);
+        goto done;
+    }
     if ((when = add_delay(loop, call.first)) == NULL)
         goto done;
     if (pa_loop_overrides(loop) & PA_OVER_CALL_AT) {
         timer = call_overridden_at(loop, when, &call);
         goto done;
     }
-    double seconds = PyFloat_AsDouble(when);
+    seconds = PyFloat_AsDouble(when);
     if (seconds != -1.0 || !PyErr_Occurred())
         timer = schedule_at(loop, when, seconds, &call);
 done:
@@ -568,7 +604,7 @@ static PyObject *sched_timer_handle_cancelled(PyObject *self, PyObject *handle)
 {
     pa_state *st = ((pa_loop *)self)->st;
     if (PyObject_TypeCheck(handle, st->TimerHandle))
-        pa_loop_unschedule(handle);
+        pa_loop_unschedule(st, handle);
     Py_RETURN_NONE;
 }
 

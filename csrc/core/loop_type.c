@@ -15,7 +15,11 @@
 
 pa_loop *pa_loop_from(pa_state *st, PyObject *obj)
 {
-    return st->EventLoop != NULL && PyObject_TypeCheck(obj, st->EventLoop) ? (pa_loop *)obj : NULL;
+    /* Our struct is the largest in the hierarchy, so every subclass has us in its chain of tp_base. */
+    for (PyTypeObject *type = Py_TYPE(obj); type != NULL; type = type->tp_base)
+        if (type == st->EventLoop)
+            return (pa_loop *)obj;
+    return NULL;
 }
 
 pa_state *pa_loop_state(pa_loop *loop) { return loop->st; }
@@ -68,6 +72,7 @@ static void release(pa_loop *loop)
     pa_signals_close(loop);
     pa_handle_free_list_clear(&loop->free_handles);
     pa_handle_free_list_clear(&loop->free_timers);
+    pa_handle_free_list_clear(&loop->free_threadsafe);
 }
 
 static int traverse_ring(pa_ready_ring *ring, visitproc visit, void *arg)
@@ -87,6 +92,8 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     pa_loop *loop = (pa_loop *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(loop->dict);
+    for (int i = 0; i < PA_COLD_LEN; i++)
+        Py_VISIT(loop->cold[i]);
     Py_VISIT(loop->current);
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->thread_id);
@@ -107,6 +114,8 @@ static int loop_clear(PyObject *self)
     pa_loop *loop = (pa_loop *)self;
     release(loop);
     Py_CLEAR(loop->dict);
+    for (int i = 0; i < PA_COLD_LEN; i++)
+        Py_CLEAR(loop->cold[i]);
     Py_CLEAR(loop->current);
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->thread_id);
@@ -319,6 +328,7 @@ static int set_scheduled(PyObject *self, PyObject *value, void *Py_UNUSED(closur
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 #define OFFSET(field) ((void *)offsetof(pa_loop, field))
+#define COLD(which) Py_T_OBJECT_EX, offsetof(pa_loop, cold) + (which) * sizeof(PyObject *), 0
 
 static PyMethodDef loop_methods[] = {
     {"create_future", loop_create_future, METH_NOARGS,
@@ -357,6 +367,17 @@ static PyMemberDef loop_members[] = {
     {"_clock_resolution", Py_T_DOUBLE, offsetof(pa_loop, clock_resolution), 0},
     {"slow_callback_duration", Py_T_DOUBLE, offsetof(pa_loop, slow_callback_duration), 0},
     {"_timer_cancelled_count", Py_T_PYSSIZET, offsetof(pa_loop, timer_cancelled_count), 0},
+    {"_default_executor", COLD(PA_COLD_DEFAULT_EXECUTOR)},
+    {"_executor_shutdown_called", COLD(PA_COLD_EXECUTOR_SHUTDOWN_CALLED)},
+    {"_asyncgens", COLD(PA_COLD_ASYNCGENS)},
+    {"_asyncgens_shutdown_called", COLD(PA_COLD_ASYNCGENS_SHUTDOWN_CALLED)},
+    {"_exception_handler", COLD(PA_COLD_EXCEPTION_HANDLER)},
+    {"_coroutine_origin_tracking_enabled", COLD(PA_COLD_ORIGIN_TRACKING_ENABLED)},
+    {"_coroutine_origin_tracking_saved_depth", COLD(PA_COLD_ORIGIN_TRACKING_SAVED_DEPTH)},
+    {"_old_agen_hooks", COLD(PA_COLD_OLD_AGEN_HOOKS)},
+    {"_transports", COLD(PA_COLD_TRANSPORTS)},
+    {"_unix_server_sockets", COLD(PA_COLD_UNIX_SERVER_SOCKETS)},
+    {"_own_watcher", COLD(PA_COLD_WATCHER)},
     {"_internal_fds", Py_T_INT, offsetof(pa_loop, internal_fds), 0},
     {NULL},
 };

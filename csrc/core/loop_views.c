@@ -298,10 +298,11 @@ static int enter(pa_loop *loop, PyObject *handle)
         return -1;
     }
     pa_timer *timer = pa_timer_of(st, handle);
-    PyObject *when = PA_HANDLE_FIELD(handle, st->handle.when);
-    if (timer->loop != NULL || PA_HANDLE_FIELD(handle, st->handle.cancelled) != Py_False || when == NULL)
+    if (timer->loop != NULL || PA_HANDLE_FIELD(handle, st->handle.cancelled) != Py_False)
         return 0;
-    double seconds = PyFloat_AsDouble(when);
+    PyObject *when = PyObject_GetAttr(handle, st->names._when);
+    double seconds = when != NULL ? PyFloat_AsDouble(when) : -1.0;
+    Py_XDECREF(when);
     if (seconds == -1.0 && PyErr_Occurred())
         return -1;
     timer->entry.when = seconds;
@@ -336,7 +337,7 @@ static int reconcile(pa_loop *loop, PyObject *before, PyObject *now)
     int rc = old != NULL && kept != NULL ? 0 : -1, found;
     for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(before); i++) {
         if ((found = holds(kept, PyTuple_GET_ITEM(before, i))) == 0)
-            pa_loop_unschedule(PyTuple_GET_ITEM(before, i));
+            pa_loop_unschedule(loop->st, PyTuple_GET_ITEM(before, i));
         rc = found < 0 ? -1 : 0;
     }
     for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(now); i++) {

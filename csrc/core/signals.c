@@ -94,9 +94,16 @@ static int set_wakeup_fd(pa_loop *loop, int fd)
     return PyErr_Occurred() ? -2 : (int)was;
 }
 
-/* Sets ours if none is set. 0, or -1 with an exception; not being in the main thread is none. */
+/* Sets ours if none is set. 0, or -1 with an exception; not being in the main thread is none.
+ *
+ * There is no asking for the descriptor without unsetting it, and set_wakeup_fd() gives the GIL up meanwhile: a signal that comes then
+ * is written nowhere. While there are handlers, add_signal_handler has set ours, and it stays. */
 static int claim(pa_loop *loop)
 {
+    if (pa_signals_expected(loop) && loop->signal_fd >= 0) {
+        loop->signal_run = true;
+        return 0;
+    }
     int was = set_wakeup_fd(loop, -1);
     if (was == -2) {
         if (!PyErr_ExceptionMatches(PyExc_ValueError))

@@ -320,6 +320,8 @@ static PyObject *begin_sendall(PyObject *loop, PyObject *const *args, Py_ssize_t
 {
     if (check_count("sendall", nargs, 2) < 0)
         return NULL;
+    if (!PyObject_CheckBuffer(args[1]))
+        return PyErr_Format(PyExc_TypeError, "a bytes-like object is required, not '%.100s'", Py_TYPE(args[1])->tp_name);
     PyObject *view = PyMemoryView_FromObject(args[1]), *bytes = NULL;
     if (view != NULL)
         bytes = PyMemoryView_GET_BUFFER(view)->ndim == 1 && PyMemoryView_GET_BUFFER(view)->itemsize == 1

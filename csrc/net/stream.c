@@ -29,7 +29,7 @@ enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was
 int pa_stream_want(pa_transport *self, unsigned add, unsigned drop)
 {
     unsigned events = (self->watch.events | add) & ~drop;
-    if (self->watch.fd < 0 || events == self->watch.events)
+    if (events == self->watch.events || (self->watch.fd < 0 && !pa_loop_is_closed(self->loop)))
         return 0;
     return pa_watch_set(self->loop, &self->watch, events);
 }
@@ -143,8 +143,9 @@ static int read_into_protocol(pa_transport *self)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
     if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
-        PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
-                     Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
+        if (!pa_error_is_exit())
+            PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                         buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -259,10 +260,18 @@ static int write_ready(pa_transport *self)
     /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
     if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
         return -1;
-    if (pa_flow_maybe_resume(self) < 0)
-        return -1;
-    /* The protocol may have written more, or closed. */
-    return !self->lost && pa_write_queue_is_empty(&self->queue) ? write_drained(self) : 0;
+    int rc = pa_flow_maybe_resume(self);
+    PyObject *raised = rc < 0 ? pa_err_take() : NULL;
+    /* The protocol may have written more, or closed. What follows from the empty queue has to happen even if it ended the loop:
+     * nobody will report this descriptor again. */
+    rc = pa_stream_flush(self);
+    if (rc == 0 && !self->lost && pa_write_queue_is_empty(&self->queue))
+        rc = write_drained(self);
+    if (raised == NULL)
+        return rc;
+    PyErr_Clear();
+    pa_err_restore(raised);
+    return -1;
 }
 
 int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)

@@ -110,6 +110,12 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #define PA_TPFLAGS_PREHEADER 0
 #endif
 
+/* An object from a free list lives again: its type is set and counts it already. */
+static inline void pa_object_revive(PyObject *obj)
+{
+    _Py_NewReference(obj);
+}
+
 /* So that the type's version can be compared later; without one (they can run out) whoever compares must look again each time. */
 static inline void pa_type_assign_version(PyTypeObject *type)
 {

@@ -323,11 +323,32 @@ def signal_handlers_left(m):
 # ---- transports, servers, streams
 
 class Echo(asyncio.Protocol):
+    live = 0
+
     def connection_made(self, transport):
+        Echo.live += 1
         self.transport = transport
 
     def data_received(self, data):
         self.transport.write(data)
+
+    def connection_lost(self, exc):
+        Echo.live -= 1
+
+
+async def until(m, condition):
+    for _ in range(10_000):
+        if condition():
+            return
+        await m.sleep(0.001)
+    raise AssertionError("it did not come to that")
+
+
+async def close(m, server):
+    """A loop that closes over live connections would leave what the next round has to clear away."""
+    server.close()
+    await until(m, lambda: Echo.live == 0)
+    await server.wait_closed()
 
 
 class Asker(asyncio.Protocol):
@@ -368,10 +389,13 @@ class Buffered(asyncio.BufferedProtocol):
 
 
 class Bad(asyncio.Protocol):
+    lost = 0
+
     def data_received(self, data):
         raise ValueError("data")
 
     def connection_lost(self, exc):
+        Bad.lost += 1
         raise ValueError("lost")
 
 
@@ -404,8 +428,7 @@ async def protocol_echo(m, loop):
         done = loop.create_future()
         await loop.create_connection(lambda: Buffered(done), *address)
         assert await done == 11
-    server.close()
-    await server.wait_closed()
+    await close(m, server)
 
 
 @on_loop
@@ -417,8 +440,7 @@ async def unix_echo(m, loop):
             done = loop.create_future()
             await loop.create_unix_connection(lambda: Asker(done), path)
             assert await done == b"hello world"
-        server.close()
-        await server.wait_closed()
+        await close(m, server)
 
 
 @on_loop
@@ -437,18 +459,19 @@ async def protocol_raises(m, loop):
     """Every method of a protocol fails once; the exception handler hears of it and the transport goes away."""
     reports = []
     loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
-
+    Bad.lost = 0
     for kind in (Bad, Worse):
-        for _ in range(REPEAT // 8):
+        for i in range(REPEAT // 8):
             a, b = pair()
             b.send(b"data")
             transport, _ = await loop.create_connection(kind, sock=a)
-            await m.sleep(0.001)
-            transport.abort()
+            if i % 2:                           # or data_received is what ends it
+                transport.abort()
+            await until(m, lambda: Bad.lost)
             await m.sleep(0)
-            await m.sleep(0)
+            Bad.lost = 0
             b.close()
-    assert reports
+    assert len(reports) >= 2 * (REPEAT // 8)
     loop.set_exception_handler(None)
 
 
@@ -476,12 +499,16 @@ async def write_buffering(m, loop):
 
 @on_loop
 async def streams(m, loop):
+    handled = 0
+
     async def handle(reader, writer):
+        nonlocal handled
         while line := await reader.readline():
             writer.write(line)
             await writer.drain()
         writer.close()
         await swallow(writer.wait_closed())
+        handled += 1
     server = await m.start_server(handle, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     for i in range(REPEAT // 8):
@@ -499,23 +526,37 @@ async def streams(m, loop):
             assert await reader.read() == b""
         writer.close()
         await writer.wait_closed()
-    await m.sleep(0.002)
+    await until(m, lambda: handled == REPEAT // 8)
     server.close()
     await server.wait_closed()
 
 
 @on_loop
-async def server_with_connections_left(m, loop):
-    """The loop closes while a server and its connections are open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+async def connections_aborted(m, loop):
+    """Both sides go away at once, without a word."""
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    for _ in range(REPEAT // 8):
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        await until(m, lambda: Echo.live == 1)
+        transport.abort()
+        await until(m, lambda: Echo.live == 0)
+    await close(m, server)
+
+
+@case
+def server_left_open(m):
+    """The loop closes while a server and the two ends of a connection are open; their finalizers close them."""
+    loop = m.new_event_loop()
+
+    async def start():
         server = await loop.create_server(Echo, "127.0.0.1", 0)
-        clients = []
-        for _ in range(3):
-            t, p = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
-            clients.append(t)
-        await m.sleep(0.001)
-        for t in clients:
-            t.abort()
-        server.close()
-        await m.sleep(0.001)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        await until(m, lambda: Echo.live == 1)
+        return server, transport
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        left = loop.run_until_complete(start())
+        loop.close()
+        del left
+        gc.collect()
+    Echo.live = 0

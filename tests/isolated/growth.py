@@ -102,12 +102,12 @@ def measure(m, function):
 
 
 def rising(names, history, average_at_least=0):
-    """The counters that never stopped rising. Of a leak each round adds the same, so that the average is a whole number."""
+    """The counters that never stopped rising. A leak is steady: each round adds the same, and at least one."""
     rates = {}
     for k, name in enumerate(names):
         least, average = climbs([row[k] for row in history])
         smallest = SMALLEST.get(name, 1)
-        if least >= 0.5 * smallest and average >= average_at_least * smallest:
+        if least >= max(0.5 * smallest, 0.6 * average) and average >= average_at_least * smallest:
             rates[name] = average
     return rates
 

@@ -170,8 +170,9 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch)
         return;
     int fd = watch->fd;
     PyObject *raised = pa_err_take();
-    if (!loop->closed && fd < loop->fds_len && loop->fds[fd].watch == watch) {
-        if (want(loop, fd, 0) < 0) {
+    /* a closed loop's table may still stand, while close() drops callbacks: the slot has to forget the watch all the same */
+    if (fd < loop->fds_len && loop->fds[fd].watch == watch) {
+        if (!loop->closed && want(loop, fd, 0) < 0) {
             PyErr_WriteUnraisable(watch->owner);
             loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
             loop->fds[fd].wanted = 0;

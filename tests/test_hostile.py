@@ -21,3 +21,59 @@ def test_closing_a_loop_drops_a_transport_that_never_started(aio):
         gc.collect()
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("call", ["add_reader", "add_writer", "remove_reader", "_watch_fd"])
+def test_a_selector_that_closes_the_loop(call):
+    """asyncio's own loop breaks in its Python code; ours must not do worse than raise."""
+    pyasync = pytest.importorskip("pyasync")
+
+    class Closing(selectors.SelectSelector):
+        armed = False
+
+        def __getattribute__(self, name):
+            if name in ("register", "modify", "unregister") and Closing.armed:
+                Closing.armed = False
+                loop.close()
+                return lambda *args: None
+            return super().__getattribute__(name)
+
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    loop = pyasync.EventLoop(Closing())
+    if call not in ("add_reader", "_watch_fd"):
+        loop.add_reader(here, print)
+    Closing.armed = True
+    with pytest.raises(RuntimeError, match="closed"):
+        if call == "_watch_fd":
+            loop._watch_fd(here.fileno(), 1, None, None)
+        else:
+            getattr(loop, call)(here, *[print] * call.startswith("add"))
+    assert loop.is_closed()
+    loop.close()
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("call", ["add_reader", "add_writer", "_make_socket_transport"])
+def test_a_transport_that_closes_the_loop_when_it_is_asked(call):
+    pyasync = pytest.importorskip("pyasync")
+
+    class Transport:
+        def is_closing(self):
+            loop.close()
+            return True
+
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    loop = pyasync.EventLoop()
+    transport = loop._transports[here.fileno()] = Transport()
+    with pytest.raises(RuntimeError, match="closed"):
+        if call == "_make_socket_transport":
+            loop._make_socket_transport(here, asyncio.Protocol())
+            loop._add_reader(here.fileno(), print)
+        else:
+            getattr(loop, call)(here, print)
+    assert loop.is_closed() and transport.is_closing()
+    here.close()
+    there.close()

@@ -77,3 +77,52 @@ def test_a_transport_that_closes_the_loop_when_it_is_asked(call):
     assert loop.is_closed() and transport.is_closing()
     here.close()
     there.close()
+
+
+# --- the views ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("change", ["append", "clear"])
+def test_ready_changes_while_a_handle_is_made(aio, change, debug):
+    loop = aio.new_event_loop()
+
+    async def coroutine():
+        pass
+
+    tasks = [loop.create_task(coroutine()) for _ in range(20)]
+    loop.set_debug(debug)
+    handle = aio.Handle(print, (), loop)
+    calls = 0
+
+    def collecting(phase, info):
+        nonlocal calls
+        if phase == "start" and calls < 20:
+            calls += 1
+            if change == "clear":
+                loop._ready.clear()
+            else:
+                for _ in range(300):
+                    loop._ready.append(handle)
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(collecting)
+    gc.set_threshold(1)
+    try:
+        for i in range(20):
+            if i < len(loop._ready):
+                try:
+                    assert isinstance(loop._ready[i], aio.Handle)
+                except IndexError:
+                    assert change == "clear"
+        try:
+            list(loop._ready)
+        except RuntimeError as exc:
+            assert "mutated" in str(exc)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collecting)
+    loop._ready.clear()
+    for task in tasks:
+        task._log_destroy_pending = False
+        task.get_coro().close()
+    loop.close()

@@ -126,3 +126,59 @@ def test_ready_changes_while_a_handle_is_made(aio, change, debug):
         task._log_destroy_pending = False
         task.get_coro().close()
     loop.close()
+
+
+# --- futures -----------------------------------------------------------------------------------------------------------
+
+again = pytest.mark.skipif(PY >= (3, 14), reason="a future is initialised once only")
+
+
+class Dropped:
+    """Calls `action` when it goes away."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __del__(self):
+        self.action()
+
+
+@again
+def test_init_again_is_seen_by_what_it_drops(aio):
+    loop = aio.new_event_loop()
+    seen = []
+
+    def look():
+        for use in (lambda: next(waiting), future.result, future.exception, future.done, lambda: repr(future)):
+            try:
+                seen.append(use())
+            except Exception as exc:
+                seen.append(type(exc).__name__)
+
+    future = aio.Future(loop=loop)
+    waiting = iter(future)
+    future.set_result(Dropped(look))
+    aio.Future.__init__(future, loop=loop)
+    assert len(seen) == 5
+    future.set_result(1)
+    assert future.result() == 1
+    loop.close()
+
+
+@again
+def test_init_again_inside_init_again(aio):
+    loop = aio.new_event_loop()
+
+    def start_over():
+        aio.Future.__init__(future, loop=loop)
+        if not future.done():
+            future.set_result(3)
+
+    future = aio.Future(loop=loop)
+    future.set_result(Dropped(start_over))
+    aio.Future.__init__(future, loop=loop)
+    assert future.done() in (True, False) and "Future" in repr(future)
+    if not future.done():
+        future.set_result(4)
+    assert future.result() in (3, 4)
+    loop.close()

@@ -96,11 +96,12 @@ PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 static void reset(pa_future *f)
 {
-    pa_future_clear_fields(f);
+    /* first: what the fields held may look at the future when it goes */
     f->state = PA_FUTURE_PENDING;
     f->failed = f->blocking = f->log_tb = 0;
     if (f->is_task)
         ((pa_task *)f)->ring = 0; /* until the loop is known again */
+    pa_future_clear_fields(f);
 }
 
 static int take_source_traceback(pa_future *f)
@@ -135,8 +136,10 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
     }
     if (loop == NULL)
         return -1;
-    Py_XSETREF(f->loop, loop);
     f->native = pa_loop_from(f->st, loop);
+    if (f->is_task)
+        ((pa_task *)f)->ring = 0; /* what reset() dropped may have made it whole again */
+    Py_XSETREF(f->loop, loop);
     PyObject *debug = PyObject_CallMethodNoArgs(loop, f->st->names.get_debug);
     if (debug == NULL)
         return -1;
@@ -195,14 +198,13 @@ int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg)
 
 void pa_future_clear_fields(pa_future *f)
 {
+    /* all at once: a finalizer sees either everything or nothing, and what it puts in stays */
+    PyObject *gone[] = {f->loop, f->value, f->exception_tb, f->cancel_msg, f->cancelled_exc, f->source_tb};
     f->native = NULL;
-    Py_CLEAR(f->loop);
+    f->loop = f->value = f->exception_tb = f->cancel_msg = f->cancelled_exc = f->source_tb = NULL;
     pa_callbacks_clear(f);
-    Py_CLEAR(f->value);
-    Py_CLEAR(f->exception_tb);
-    Py_CLEAR(f->cancel_msg);
-    Py_CLEAR(f->cancelled_exc);
-    Py_CLEAR(f->source_tb);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(gone); i++)
+        Py_XDECREF(gone[i]);
 }
 
 static int future_traverse(PyObject *self, visitproc visit, void *arg)

@@ -182,3 +182,22 @@ def test_init_again_inside_init_again(aio):
         future.set_result(4)
     assert future.result() in (3, 4)
     loop.close()
+
+
+@again
+def test_init_again_while_an_exception_is_delivered(aio):
+    class Loop(aio.SelectorEventLoop if aio is asyncio else aio.EventLoop):
+        def call_soon(self, *args, **kwargs):
+            aio.Future.__init__(future, loop=self)
+            return super().call_soon(*args, **kwargs)
+
+    loop = Loop()
+    future = aio.Future(loop=loop)
+    future.add_done_callback(print)
+    future.set_exception(ValueError("wrong"))
+    assert not future.done()
+    if aio is asyncio:
+        future._log_traceback = False     # it would report an exception that is not there
+    loop.close()
+    del future
+    gc.collect()

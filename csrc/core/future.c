@@ -355,7 +355,7 @@ int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception)
     f->state = PA_FUTURE_FINISHED;
     if (finished(self, f) < 0)
         return -1;
-    f->log_tb = 1;
+    f->log_tb = f->failed; /* scheduling may have run a call_soon that initialised it anew */
     return 0;
 }
 

@@ -201,3 +201,21 @@ def test_init_again_while_an_exception_is_delivered(aio):
     loop.close()
     del future
     gc.collect()
+
+
+@again
+def test_an_exception_class_that_undoes_the_future():
+    """asyncio's future goes on without a loop here; ours says so."""
+    aio = pytest.importorskip("pyasync")
+
+    class Stop(StopIteration):
+        def __init__(self):
+            asyncio.set_event_loop(None)
+            with pytest.raises(RuntimeError):
+                aio.Future.__init__(future)
+
+    loop = aio.new_event_loop()
+    future = aio.Future(loop=loop)
+    with pytest.raises(RuntimeError, match="not initialized"):
+        future.set_exception(Stop)
+    loop.close()

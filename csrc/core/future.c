@@ -310,7 +310,12 @@ static int raise_invalid_state(pa_future *f)
 static PyObject *convert_stop_iteration(pa_future *f, PyObject *exception)
 {
     PyObject *result = NULL, *converted = NULL;
-    PyObject *args[] = {NULL, f->loop};
+    if (f->loop == NULL) { /* making the exception may have run __init__ again, in vain */
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return NULL;
+    }
+    PyObject *loop = Py_NewRef(f->loop);
+    PyObject *args[] = {NULL, loop};
     PyObject *names = PyTuple_Pack(1, f->st->names.loop);
     PyObject *base = names != NULL ? PyObject_Vectorcall((PyObject *)f->st->aio_Future, args + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, names)
                                    : NULL;
@@ -319,6 +324,7 @@ static PyObject *convert_stop_iteration(pa_future *f, PyObject *exception)
     Py_XDECREF(result);
     Py_XDECREF(base);
     Py_XDECREF(names);
+    Py_DECREF(loop);
     return converted;
 }
 

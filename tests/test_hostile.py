@@ -55,6 +55,7 @@ def test_a_selector_that_closes_the_loop(call):
     there.close()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("call", ["add_reader", "add_writer", "_make_socket_transport"])
 def test_a_transport_that_closes_the_loop_when_it_is_asked(call):
     pyasync = pytest.importorskip("pyasync")
@@ -218,4 +219,19 @@ def test_an_exception_class_that_undoes_the_future():
     future = aio.Future(loop=loop)
     with pytest.raises(RuntimeError, match="not initialized"):
         future.set_exception(Stop)
+    loop.close()
+
+
+# --- timers ------------------------------------------------------------------------------------------------------------
+
+def test_a_timer_without_a_time_does_not_hold_up_the_others():
+    """asyncio's own selector refuses to wait until then."""
+    aio = pytest.importorskip("pyasync")
+    loop = aio.new_event_loop()
+    called = []
+    loop._scheduled.append(aio.TimerHandle(float("nan"), called.append, ("nan",), loop))
+    loop.call_later(0.001, called.append, "other")
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    assert "other" in called
     loop.close()

@@ -478,15 +478,15 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
     return 0;
 }
 
-/* The place of a time in the heap. What cannot be compared with a clock is due at once, as it is with asyncio. */
-static double order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
+/* As it is with asyncio. */
+double pa_loop_order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
 
 /* call_at without the checks of its own arguments. New. */
 static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const callback_args *call)
 {
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
         return NULL;
-    PyObject *timer = pa_timer_new(loop, when_object, order_of(when), call->callback, call->args, call->context);
+    PyObject *timer = pa_timer_new(loop, when_object, pa_loop_order_of(when), call->callback, call->args, call->context);
     if (timer != NULL && pa_loop_schedule(loop, timer) < 0)
         Py_CLEAR(timer);
     return timer;

@@ -328,7 +328,7 @@ static int enter(pa_loop *loop, PyObject *handle)
     double seconds = PyFloat_AsDouble(when);
     if (seconds == -1.0 && PyErr_Occurred())
         return -1;
-    timer->entry.when = seconds;
+    timer->entry.when = pa_loop_order_of(seconds);
     return pa_loop_schedule(loop, handle);
 }
 

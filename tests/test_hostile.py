@@ -1,5 +1,6 @@
 """User code that re-enters, drops the last reference, closes the loop or initialises live objects again, from wherever it is called."""
 import asyncio
+import errno
 import gc
 import selectors
 import socket
@@ -234,4 +235,16 @@ def test_a_timer_without_a_time_does_not_hold_up_the_others():
     loop.call_later(0.01, loop.stop)
     loop.run_forever()
     assert "other" in called
+    loop.close()
+
+
+# --- descriptors -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("number", [100_000_000, 1_000_000_000])
+def test_a_large_number_that_is_no_descriptor(aio, number):
+    loop = aio.new_event_loop()
+    for add in (loop.add_reader, loop.add_writer):
+        with pytest.raises(OSError) as info:
+            add(number, print)
+        assert info.value.errno == errno.EBADF
     loop.close()

@@ -12,6 +12,7 @@
 #include "rt/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 
 #define READ_BUFFER_SIZE (256 * 1024)
@@ -20,10 +21,15 @@
 
 static pa_fd_slot *find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
 
-/* The slot of fd, making the table longer if need be. NULL with MemoryError. */
+/* The slot of fd, making the table longer if need be. NULL with MemoryError, or OSError: a number that is no descriptor must not make
+ * the table as long as it is large. */
 static pa_fd_slot *need_slot(pa_loop *loop, int fd)
 {
     if (fd >= loop->fds_len) {
+        if (loop->selector == NULL && fcntl(fd, F_GETFD) < 0) {
+            pa_error_from_rc(-errno);
+            return NULL;
+        }
         int len = loop->fds_len > 0 ? loop->fds_len : 64;
         while (len <= fd)
             len = len > INT_MAX / 2 ? INT_MAX : len * 2;

@@ -248,3 +248,39 @@ def test_a_large_number_that_is_no_descriptor(aio, number):
             add(number, print)
         assert info.value.errno == errno.EBADF
     loop.close()
+
+
+@pytest.mark.skipif(PY < (3, 12), reason="no __buffer__ in Python")
+@pytest.mark.parametrize("when", ["__buffer__", "__release_buffer__"])
+def test_data_that_loses_the_connection_it_is_written_to(when):
+    """asyncio's transport goes on with what it has not got any more and raises AttributeError."""
+    pyasync = pytest.importorskip("pyasync")
+
+    def lose():
+        transport.abort()
+        transport._call_connection_lost(None)
+
+    class Data(bytes):
+        def __buffer__(self, flags):
+            if when == "__buffer__":
+                lose()
+            return memoryview(bytearray(b"data"))
+
+        def __release_buffer__(self, view):
+            if when == "__release_buffer__":
+                lose()
+            view.release()
+
+    loop = pyasync.EventLoop()
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    transport = loop._make_socket_transport(here, asyncio.Protocol())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    for _ in range(2):
+        loop.call_soon(transport.write, Data(b"more"))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    assert transport.is_closing()
+    loop.close()
+    there.close()

@@ -241,7 +241,10 @@ int pa_stream_run_deferred(pa_loop *loop, PyObject *owner) { return pa_stream_fl
 /* The descriptor of a blocked transport has taken the last of the queue. */
 static int write_drained(pa_transport *self)
 {
-    if (self->empty_waiter != NULL && pa_future_resolve(self->empty_waiter, Py_None) < 0)
+    PyObject *waiter = Py_XNewRef(self->empty_waiter);
+    int rc = waiter != NULL ? pa_future_resolve(waiter, Py_None) : 0;
+    Py_XDECREF(waiter);
+    if (rc < 0)
         return -1;
     if (self->closing && !self->conn_lost)
         return pa_transport_lose(self, Py_None);
@@ -335,6 +338,10 @@ static int write_mutable(pa_transport *self, PyObject *data)
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return pa_transport_fatal_raised(self, WRITE_ERROR);
+    if (self->conn_lost) { /* exporting a buffer may be Python code, and so may releasing it */
+        PyBuffer_Release(&view);
+        return count_lost_write(self);
+    }
     int status = pa_write_queue_push_borrowed(&self->queue, view.buf, (size_t)view.len);
     if (status == 0) {
         status = transmit(self);
@@ -343,7 +350,7 @@ static int write_mutable(pa_transport *self, PyObject *data)
             return pa_transport_fatal_raised(self, WRITE_ERROR);
         }
         PyBuffer_Release(&view);
-        return settle(self, status);
+        return self->lost ? 0 : settle(self, status);
     }
     PyBuffer_Release(&view);
     return -1;

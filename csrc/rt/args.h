@@ -29,13 +29,4 @@ static inline PyObject *pa_args_one(const pa_signature *sig, PyObject *const *ar
 /* As pa_args_parse(), from tp_init's tuple and dict. */
 int pa_args_parse_tuple(const pa_signature *sig, PyObject *args, PyObject *kwargs, PyObject **out);
 
-/* The one argument of a function that takes exactly one (the signature has one name), by position or by name. Borrowed, or NULL. */
-static inline PyObject *pa_args_one(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (nargs == 1 && kwnames == NULL)
-        return args[0];
-    PyObject *value[1];
-    return pa_args_parse(sig, args, nargs, kwnames, value) == 0 ? value[0] : NULL;
-}
-
 #endif

@@ -5,14 +5,14 @@
  *  - A slot holds a watch or Handles, never both. Its Handles are owned; a watch's owner is owned while watch->events is not 0, unless
  *    the owner is the loop itself.
  *  - The table may move whenever user code runs: no pointer into it survives a call that can drop a reference.
- *  - Closing only closes descriptors. The set in the kernel may be shared with the process that forked us, and stays whole.
+ *  - A forked child gets a poller of its own at once: the set in the kernel that it inherited is the parent's, too, and whatever the
+ *    child changed in it would be changed for both. Closing only closes descriptors, for the same reason.
  */
 #include "core/loop_impl.h"
 #include "rt/args.h"
 #include "rt/error.h"
 
 #include <errno.h>
-#include <math.h>
 
 #define READ_BUFFER_SIZE (256 * 1024)
 
@@ -20,10 +20,16 @@
 
 static pa_fd_slot *find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
 
-/* The slot of fd, making the table longer if need be. NULL with MemoryError. */
-static pa_fd_slot *need_slot(pa_loop *loop, int fd)
+/* The slot of fd, making the table longer if need be. NULL with MemoryError, or OSError: a number that is no descriptor must not make
+ * the table as long as it is large. */
+pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd)
 {
     if (fd >= loop->fds_len) {
+        int rc = loop->selector == NULL ? pa_sys_get_nonblocking(fd) : 0;
+        if (rc < 0) {
+            pa_error_from_rc(rc);
+            return NULL;
+        }
         int len = loop->fds_len > 0 ? loop->fds_len : 64;
         while (len <= fd)
             len = len > INT_MAX / 2 ? INT_MAX : len * 2;
@@ -60,8 +66,15 @@ static int tell_selector(pa_loop *loop, int fd, unsigned was, unsigned want)
     return result != NULL ? 0 : -1;
 }
 
+/* For a selector, or anything else of the user's, that closed the loop when it was asked: the table is gone. -1 with RuntimeError. */
+static int raise_closed_meanwhile(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
 /* Makes the poller want this of fd. 0, or -1 with an exception and nothing changed. */
-static int want(pa_loop *loop, int fd, unsigned events)
+int pa_loop_want(pa_loop *loop, int fd, unsigned events)
 {
     pa_fd_slot *slot = &loop->fds[fd];
     unsigned was = slot->wanted;
@@ -70,8 +83,9 @@ static int want(pa_loop *loop, int fd, unsigned events)
     if (loop->selector != NULL) {
         if (tell_selector(loop, fd, was, events) < 0)
             return -1;
-        slot = &loop->fds[fd];
-    } else if (!loop->inherited) {
+        if ((slot = find_slot(loop, fd)) == NULL)
+            return raise_closed_meanwhile();
+    } else {
         int rc = loop->poller_ops->set(loop->poller, fd, was, events);
         if (rc < 0) {
             pa_error_from_rc(rc);
@@ -84,7 +98,7 @@ static int want(pa_loop *loop, int fd, unsigned events)
     return 0;
 }
 
-static int require_open(pa_loop *loop)
+int pa_loop_require_open(pa_loop *loop)
 {
     if (pa_loop_check_closed(loop) < 0)
         return -1;
@@ -128,16 +142,21 @@ int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return -1;
     }
-    if (require_open(loop) < 0 || need_slot(loop, fd) == NULL || pa_loop_check_fd_free(loop, fd) < 0)
+    if (pa_loop_require_open(loop) < 0 || pa_loop_check_fd_free(loop, fd) < 0)
         return -1;
-    pa_fd_slot *slot = &loop->fds[fd];
-    if (slot->watch != NULL)
+    pa_fd_slot *slot = find_slot(loop, fd);
+    if (slot != NULL && slot->watch != NULL)
         pa_watch_detach(loop, slot->watch);
-    if ((loop->fds[fd].reader != NULL || loop->fds[fd].writer != NULL) && displace_handles(loop, fd) < 0)
+    slot = find_slot(loop, fd);
+    if (slot != NULL && (slot->reader != NULL || slot->writer != NULL) && displace_handles(loop, fd) < 0)
         return -1;
-    loop->fds[fd].watch = watch;
-    if (want(loop, fd, events) < 0) {
-        loop->fds[fd].watch = NULL;
+    /* all of these may have run user code, which may have closed the loop */
+    if (pa_loop_require_open(loop) < 0 || (slot = pa_loop_need_slot(loop, fd)) == NULL)
+        return -1;
+    slot->watch = watch;
+    if (pa_loop_want(loop, fd, events) < 0) {
+        if ((slot = find_slot(loop, fd)) != NULL && slot->watch == watch)
+            slot->watch = NULL;
         return -1;
     }
     watch->fd = fd;
@@ -152,8 +171,8 @@ int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events)
     if (watch->events == events)
         return 0;
     if (watch->fd < 0 || loop->closed)
-        return events == 0 ? 0 : require_open(loop);
-    if (want(loop, watch->fd, events) < 0)
+        return events == 0 ? 0 : pa_loop_require_open(loop);
+    if (pa_loop_want(loop, watch->fd, events) < 0)
         return -1;
     unsigned was = watch->events;
     watch->events = events;
@@ -170,13 +189,17 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch)
         return;
     int fd = watch->fd;
     PyObject *raised = pa_err_take();
-    if (!loop->closed && fd < loop->fds_len && loop->fds[fd].watch == watch) {
-        if (want(loop, fd, 0) < 0) {
+    /* a closed loop's table may still stand, while close() drops callbacks: the slot has to forget the watch all the same */
+    if (fd < loop->fds_len && loop->fds[fd].watch == watch) {
+        if (!loop->closed && pa_loop_want(loop, fd, 0) < 0) {
             PyErr_WriteUnraisable(watch->owner);
-            loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
-            loop->fds[fd].wanted = 0;
+            if (fd < loop->fds_len) {
+                loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
+                loop->fds[fd].wanted = 0;
+            }
         }
-        loop->fds[fd].watch = NULL;
+        if (fd < loop->fds_len && loop->fds[fd].watch == watch)
+            loop->fds[fd].watch = NULL;
     }
     watch->fd = -1;
     if (watch->events != 0)
@@ -343,15 +366,18 @@ static int ensure_free(pa_loop *loop, PyObject *obj)
 /* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. 0 or -1 with nothing changed. */
 static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyObject **old)
 {
-    pa_fd_slot *slot = need_slot(loop, fd);
+    pa_fd_slot *slot = pa_loop_need_slot(loop, fd);
     if (slot == NULL)
         return -1;
     PyObject **place = event == PA_POLL_IN ? &slot->reader : &slot->writer;
     unsigned events = handle != NULL ? slot->wanted | event : slot->wanted & ~event;
     *old = *place;
     *place = Py_XNewRef(handle);
-    if (want(loop, fd, events) < 0) {
-        slot = &loop->fds[fd];
+    if (pa_loop_want(loop, fd, events) < 0) {
+        if ((slot = find_slot(loop, fd)) == NULL) {
+            Py_CLEAR(*old);
+            return -1;
+        }
         place = event == PA_POLL_IN ? &slot->reader : &slot->writer;
         Py_XDECREF(*place);
         *place = *old;
@@ -384,7 +410,7 @@ static PyObject *add_handle(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs
         return PyErr_Format(PyExc_TypeError, "%s() missing %s", fname,
                             nargs == 0 ? "2 required positional arguments: 'fd' and 'callback'"
                                        : "1 required positional argument: 'callback'");
-    if (require_open(loop) < 0 || (args = PyTuple_New(nargs - 2)) == NULL)
+    if (pa_loop_require_open(loop) < 0 || (args = PyTuple_New(nargs - 2)) == NULL)
         return NULL;
     for (Py_ssize_t i = 2; i < nargs; i++)
         PyTuple_SET_ITEM(args, i - 2, Py_NewRef(in[i]));
@@ -394,7 +420,8 @@ static PyObject *add_handle(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL) /* of a transport that is closing */
         pa_watch_detach(loop, slot->watch);
-    if (exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
+    /* fileno() and dropping a transport run user code, which may have closed the loop */
+    if (pa_loop_require_open(loop) < 0 || exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
         Py_CLEAR(handle);
 done:
     Py_DECREF(args);
@@ -528,122 +555,6 @@ int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count)
     return 0;
 }
 
-/* One pair (key, mask) as selectors give it. */
-static int process_pair(pa_loop *loop, PyObject *pair)
-{
-    PyObject *key, *fd;
-    unsigned mask;
-    if (!PyArg_ParseTuple(pair, "OI", &key, &mask) || (fd = PyObject_GetAttrString(key, "fd")) == NULL)
-        return -1;
-    long number = PyLong_AsLong(fd);
-    Py_DECREF(fd);
-    if (number == -1 && PyErr_Occurred())
-        return -1;
-    return number < 0 || number > INT_MAX ? 0 : queue_event(loop, (int)number, mask);
-}
-
-static PyObject *fd_process_events(PyObject *self, PyObject *pairs)
-{
-    PyObject *list = PySequence_Tuple(pairs);
-    int rc = list != NULL ? 0 : -1;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(list); i++)
-        rc = process_pair((pa_loop *)self, PyTuple_GET_ITEM(list, i));
-    Py_XDECREF(list);
-    if (rc < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* ---- A selector of the user's, or ours seen as one ---- */
-
-
-int pa_loop_select(pa_loop *loop, int64_t timeout)
-{
-    PyObject *self = (PyObject *)loop, *events = NULL, *result = NULL;
-    PyObject *selector = PyObject_GetAttr(self, loop->st->names._selector);
-    PyObject *seconds = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)timeout / 1e9);
-    if (timeout != 0 && !pa_loop_fall_asleep(loop) && seconds != NULL)
-        Py_SETREF(seconds, PyFloat_FromDouble(0.0));
-    if (selector != NULL && seconds != NULL)
-        events = PyObject_CallMethodOneArg(selector, loop->st->names.select, seconds);
-    pa_loop_wake_up(loop);
-    if (events != NULL)
-        result = PyObject_CallMethodOneArg(self, loop->st->names._process_events, events);
-    Py_XDECREF(seconds);
-    Py_XDECREF(selector);
-    Py_XDECREF(events);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
-/* _poll_events(timeout or None) -> [(fd, mask), ...]: what a selector view's select() is made of. */
-static PyObject *fd_poll_events(PyObject *self, PyObject *timeout)
-{
-    pa_loop *loop = (pa_loop *)self;
-    double seconds = timeout != Py_None ? PyFloat_AsDouble(timeout) : -1.0;
-    if (timeout != Py_None && seconds == -1.0 && PyErr_Occurred())
-        return NULL;
-    int64_t ns = timeout == Py_None ? -1 : seconds <= 0.0 ? 0 : seconds > 86400.0 ? PA_SYS_TIMEOUT_MAX : (int64_t)ceil(seconds * 1e9);
-    pa_poll_event events[512];
-    int count = pa_loop_poll(loop, ns, events, (int)Py_ARRAY_LENGTH(events));
-    PyObject *list = count >= 0 ? PyList_New(0) : NULL;
-    for (int i = 0; list != NULL && i < count; i++) {
-        if (events[i].fd == loop->wakeup.read_fd) {
-            if (queue_event(loop, events[i].fd, events[i].events) < 0)
-                Py_CLEAR(list);
-            continue;
-        }
-        PyObject *pair = Py_BuildValue("(iI)", events[i].fd, events[i].events);
-        if (pair == NULL || PyList_Append(list, pair) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(pair);
-    }
-    return list;
-}
-
-/* _watched_fds() -> [(fd, mask, reader or None, writer or None), ...] */
-static PyObject *fd_watched(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    pa_loop *loop = (pa_loop *)self;
-    PyObject *list = PyList_New(0);
-    for (int fd = 0; list != NULL && fd < loop->fds_len; fd++) {
-        pa_fd_slot *slot = &loop->fds[fd];
-        if (slot->wanted == 0)
-            continue;
-        PyObject *row = Py_BuildValue("(iINN)", fd, slot->wanted, or_none(slot->reader), or_none(slot->writer));
-        if (row == NULL || PyList_Append(list, row) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(row);
-    }
-    return list;
-}
-
-/* _watch_fd(fd, mask, reader or None, writer or None): register, modify and unregister (mask 0) of a selector view. */
-static PyObject *fd_watch(PyObject *self, PyObject *args)
-{
-    pa_loop *loop = (pa_loop *)self;
-    int fd;
-    unsigned mask;
-    PyObject *reader, *writer;
-    if (!PyArg_ParseTuple(args, "iIOO", &fd, &mask, &reader, &writer))
-        return NULL;
-    if (fd < 0 || mask > (PA_POLL_IN | PA_POLL_OUT))
-        return PyErr_Format(PyExc_ValueError, "Invalid events or file descriptor: %u, %d", mask, fd);
-    if (require_open(loop) < 0 || need_slot(loop, fd) == NULL)
-        return NULL;
-    if (loop->fds[fd].watch != NULL)
-        return PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, loop->fds[fd].watch->owner);
-    if (want(loop, fd, mask) < 0)
-        return NULL;
-    pa_fd_slot *slot = &loop->fds[fd];
-    PyObject *old[2] = {slot->reader, slot->writer};
-    slot->reader = mask != 0 && reader != Py_None ? Py_NewRef(reader) : NULL;
-    slot->writer = mask != 0 && writer != Py_None ? Py_NewRef(writer) : NULL;
-    Py_XDECREF(old[0]);
-    Py_XDECREF(old[1]);
-    Py_RETURN_NONE;
-}
-
 /* ---- Opening and closing ---- */
 
 int pa_loop_open_poller(pa_loop *loop, const char *name)
@@ -666,14 +577,53 @@ int pa_loop_open_poller(pa_loop *loop, const char *name)
     loop->poller_ops = ops;
     if ((rc = pa_wakeup_open(&loop->wakeup)) < 0) {
         pa_error_from_rc(rc);
-    } else if (need_slot(loop, loop->wakeup.read_fd) != NULL && want(loop, loop->wakeup.read_fd, PA_POLL_IN) == 0) {
+    } else if (pa_loop_need_slot(loop, loop->wakeup.read_fd) != NULL && pa_loop_want(loop, loop->wakeup.read_fd, PA_POLL_IN) == 0) {
         loop->internal_fds++;
+        pa_list_append(&loop->st->loops, &loop->link);
         return 0;
     }
     pa_wakeup_close(&loop->wakeup);
     ops->close(loop->poller);
     loop->poller = NULL;
     return -1;
+}
+
+/* A new poller and wakeup in place of the parent's, with the same descriptors in it, as far as the child still has them. */
+static int replace_poller(pa_loop *loop)
+{
+    pa_poller *poller;
+    loop->fds[loop->wakeup.read_fd].wanted = 0;
+    pa_wakeup_close(&loop->wakeup);
+    loop->poller_ops->close(loop->poller);
+    loop->poller = NULL;
+    int rc = loop->poller_ops->open(&poller);
+    if (rc < 0)
+        return rc;
+    loop->poller = poller;
+    if ((rc = pa_wakeup_open(&loop->wakeup)) < 0)
+        return rc;
+    if (pa_loop_need_slot(loop, loop->wakeup.read_fd) == NULL) {
+        PyErr_Clear();
+        return -ENOMEM;
+    }
+    loop->fds[loop->wakeup.read_fd].wanted = PA_POLL_IN;
+    for (int fd = 0; fd < loop->fds_len; fd++)
+        if (loop->fds[fd].wanted != 0 && (rc = loop->poller_ops->set(poller, fd, 0, loop->fds[fd].wanted)) < 0 && rc != -EBADF &&
+            rc != -EPERM)
+            return rc;
+    return 0;
+}
+
+void pa_loop_part_from_parent(pa_loop *loop)
+{
+    pa_signals_part_from_parent(loop);
+    if (loop->selector != NULL) /* its owner's business */
+        return;
+    int rc = replace_poller(loop);
+    if (rc < 0) {
+        pa_error_from_rc(rc);
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
 }
 
 static void empty_slot(pa_loop *loop, int fd)
@@ -701,6 +651,7 @@ void pa_loop_close_poller(pa_loop *loop)
         loop->poller_ops->close(poller);
         loop->internal_fds--;
     }
+    pa_link_remove(&loop->link);
     for (int fd = 0; fd < loop->fds_len; fd++)
         empty_slot(loop, fd);
     PyMem_Free(loop->fds);
@@ -753,10 +704,5 @@ PyMethodDef pa_loop_fd_methods[] = {
      PyDoc_STR("_add_writer($self, fd, callback, *args, context=None)\n--\n\n")},
     {"_remove_writer", fd_remove_writer_inner, METH_O, PyDoc_STR("_remove_writer($self, fd)\n--\n\n")},
     {"_ensure_fd_no_transport", fd_ensure_no_transport, METH_O, PyDoc_STR("_ensure_fd_no_transport($self, fd)\n--\n\n")},
-    {"_process_events", fd_process_events, METH_O,
-     PyDoc_STR("_process_events($self, event_list)\n--\n\nQueue the callbacks of a selector's (key, mask) pairs.")},
-    {"_poll_events", fd_poll_events, METH_O, PyDoc_STR("_poll_events($self, timeout)\n--\n\nWait; the (fd, mask) pairs that are ready.")},
-    {"_watched_fds", fd_watched, METH_NOARGS, PyDoc_STR("_watched_fds($self, /)\n--\n\n(fd, mask, reader, writer) of all.")},
-    {"_watch_fd", fd_watch, METH_VARARGS, PyDoc_STR("_watch_fd($self, fd, mask, reader, writer)\n--\n\nSet one; mask 0 removes it.")},
     {NULL},
 };

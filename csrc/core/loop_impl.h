@@ -68,6 +68,7 @@ typedef struct {
 struct pa_loop {
     PyObject_HEAD
     pa_state *st;
+    pa_link link; /* of st->loops, while the poller is open */
     PyObject *dict, *weakrefs;
     PyObject *cold[PA_COLD_LEN]; /* NULL: there is no such attribute yet */
 
@@ -76,7 +77,6 @@ struct pa_loop {
     pa_overrides over;
     bool closed, stopping, debug;
     bool ticking;   /* run_ready() is at work: what is put off now runs when it ends */
-    bool inherited; /* we are a fork's child: the poller and the wakeup are shared with the parent */
 
     unsigned unchecked_ticks; /* since we last asked for signals */
 
@@ -143,6 +143,7 @@ PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry); /* borrowed: the entr
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
+double pa_loop_order_of(double when);          /* the place of a time in the heap: what cannot be compared with a clock is due at once */
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
 void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
@@ -203,12 +204,19 @@ int pa_loop_run_deferred(pa_loop *loop);
 /* ---- Descriptors (loop_fd.c) ---- */
 int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */
 void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors only; what the table owns is dropped */
+pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd); /* of any fd >= 0; NULL with MemoryError */
+int pa_loop_want(pa_loop *loop, int fd, unsigned events); /* makes the poller want this of fd, whose slot there is. 0, or -1 and nothing
+                                                           * changed */
+int pa_loop_require_open(pa_loop *loop);            /* 0, or -1 with RuntimeError */
 int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
 int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
+/* After a fork, in the child: what we share with the parent (the poller, the wakeup, the signal pair) is replaced by our own. */
+void pa_loop_part_from_parent(pa_loop *loop);
 int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
 extern PyMethodDef pa_loop_fd_methods[];
+extern PyMethodDef pa_loop_selector_methods[]; /* loop_selector.c */
 
 /* ---- Signals (signals.c) ---- */
 void pa_signals_init(pa_loop *loop);
@@ -218,6 +226,7 @@ static inline bool pa_signals_expected(const pa_loop *loop)
 }
 int pa_signals_begin(pa_loop *loop); /* run_forever starts: signals shall end the poller's sleep. 0 or -1 */
 void pa_signals_end(pa_loop *loop);  /* keeps the raised exception */
+void pa_signals_part_from_parent(pa_loop *loop);
 void pa_signals_close(pa_loop *loop); /* after the poller */
 extern PyMethodDef pa_loop_signal_methods[];
 

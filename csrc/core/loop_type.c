@@ -40,6 +40,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pa_ready_ring_init(&loop->inbox);
     pa_heap_init(&loop->timers);
     pa_link_init(&loop->deferred);
+    pa_link_init(&loop->link);
     loop->wakeup = (pa_wakeup){.read_fd = -1, .write_fd = -1};
     pa_signals_init(loop);
     loop->slow_callback_duration = 0.1;
@@ -437,11 +438,46 @@ static int look_at_create_task(pa_state *st)
     return which;
 }
 
+static PyObject *after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    pa_state *st = pa_state_of_module(module);
+    for (pa_link *link = st->loops.next; link != &st->loops; link = link->next)
+        pa_loop_part_from_parent(PA_LINK_OWNER(link, pa_loop, link));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"_after_fork_in_child", after_fork_in_child, METH_NOARGS,
+     PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nGives every open loop descriptors that are not the parent's.")},
+    {NULL},
+};
+
+/* os.register_at_fork(after_in_child=_after_fork_in_child) */
+static int register_at_fork(PyObject *module)
+{
+    PyObject *os = PyImport_ImportModule("os"), *function = NULL, *keywords = NULL, *method = NULL, *args = NULL, *result = NULL;
+    if (os == NULL || PyModule_AddFunctions(module, module_methods) < 0 ||
+        (function = PyObject_GetAttrString(module, "_after_fork_in_child")) == NULL ||
+        (method = PyObject_GetAttrString(os, "register_at_fork")) == NULL || (args = PyTuple_New(0)) == NULL ||
+        (keywords = Py_BuildValue("{sO}", "after_in_child", function)) == NULL)
+        goto done;
+    result = PyObject_Call(method, args, keywords);
+done:
+    Py_XDECREF(os);
+    Py_XDECREF(function);
+    Py_XDECREF(method);
+    Py_XDECREF(args);
+    Py_XDECREF(keywords);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 int pa_loop_setup(PyObject *module, pa_state *st)
 {
-    PyMethodDef *const tables[] = {pa_loop_sched_methods, pa_loop_run_methods, pa_loop_fd_methods, pa_loop_signal_methods};
+    PyMethodDef *const tables[] = {pa_loop_sched_methods, pa_loop_run_methods, pa_loop_fd_methods, pa_loop_selector_methods,
+                                   pa_loop_signal_methods};
     st->EventLoop = (PyTypeObject *)PyType_FromModuleAndSpec(module, &loop_spec, NULL);
-    if (st->EventLoop == NULL || pa_views_setup(module, st) < 0)
+    if (st->EventLoop == NULL || pa_views_setup(module, st) < 0 || register_at_fork(module) < 0)
         return -1;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(tables); i++)
         if (pa_type_add_methods(st->EventLoop, tables[i]) < 0)

@@ -94,6 +94,21 @@ static int set_wakeup_fd(pa_loop *loop, int fd)
     return PyErr_Occurred() ? -2 : (int)was;
 }
 
+/* What the child's signals wrote into the pair would come out in the parent. A new pair is made when the child runs the loop. */
+void pa_signals_part_from_parent(pa_loop *loop)
+{
+    if (loop->signal_fd < 0)
+        return;
+    int was = set_wakeup_fd(loop, -1);
+    if (was >= 0 && was != loop->signal_fd)
+        was = set_wakeup_fd(loop, was);
+    if (was == -2)
+        PyErr_Clear(); /* not the main thread: then none of ours is set */
+    pa_watch_detach(loop, &loop->signal_watch);
+    pa_signals_close(loop);
+    loop->signal_run = false;
+}
+
 /* Sets ours if none is set. 0, or -1 with an exception; not being in the main thread is none.
  *
  * There is no asking for the descriptor without unsetting it, and set_wakeup_fd() gives the GIL up meanwhile: a signal that comes then

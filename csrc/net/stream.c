@@ -136,23 +136,16 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     return 0;
 }
 
-/* The protocol's buffer can not be written to: the error of socket.recv_into(). */
-static void not_writable(PyObject *buffer)
-{
-    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
-                 buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name);
-}
-
 static int read_into_protocol(pa_transport *self)
 {
     PyObject *buffer = get_buffer(self);
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     Py_buffer view;
-    int rc = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
-    if (rc < 0) {
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
         if (!pa_error_is_exit())
-            not_writable(buffer);
+            PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                         buffer == Py_None ? "None" : Py_TYPE(buffer)->tp_name); /* what socket.recv_into() says */
         Py_DECREF(buffer);
         return pa_transport_fatal_raised(self, READ_ERROR);
     }
@@ -248,7 +241,10 @@ int pa_stream_run_deferred(pa_loop *loop, PyObject *owner) { return pa_stream_fl
 /* The descriptor of a blocked transport has taken the last of the queue. */
 static int write_drained(pa_transport *self)
 {
-    if (self->empty_waiter != NULL && pa_future_resolve(self->empty_waiter, Py_None) < 0)
+    PyObject *waiter = Py_XNewRef(self->empty_waiter);
+    int rc = waiter != NULL ? pa_future_resolve(waiter, Py_None) : 0;
+    Py_XDECREF(waiter);
+    if (rc < 0)
         return -1;
     if (self->closing && !self->conn_lost)
         return pa_transport_lose(self, Py_None);
@@ -342,6 +338,10 @@ static int write_mutable(pa_transport *self, PyObject *data)
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return pa_transport_fatal_raised(self, WRITE_ERROR);
+    if (self->conn_lost) { /* exporting a buffer may be Python code, and so may releasing it */
+        PyBuffer_Release(&view);
+        return count_lost_write(self);
+    }
     int status = pa_write_queue_push_borrowed(&self->queue, view.buf, (size_t)view.len);
     if (status == 0) {
         status = transmit(self);
@@ -350,7 +350,7 @@ static int write_mutable(pa_transport *self, PyObject *data)
             return pa_transport_fatal_raised(self, WRITE_ERROR);
         }
         PyBuffer_Release(&view);
-        return settle(self, status);
+        return self->lost ? 0 : settle(self, status);
     }
     PyBuffer_Release(&view);
     return -1;

@@ -17,16 +17,16 @@ typedef struct {
 /* Fills out[i] with a borrowed reference, or NULL where the argument was not given. 0, or -1 with TypeError. */
 int pa_args_parse(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
 
-/* The same from tp_init's tuple and dict. */
-int pa_args_parse_tuple(const pa_signature *sig, PyObject *args, PyObject *kwargs, PyObject **out);
-
-/* The one argument of a function that takes exactly one (the signature has one name), by position or by name. Borrowed, or NULL. */
+/* The only argument of a function that takes one, by position or by name. Borrowed, or NULL with TypeError. */
 static inline PyObject *pa_args_one(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *only;
     if (nargs == 1 && kwnames == NULL)
         return args[0];
-    PyObject *value[1];
-    return pa_args_parse(sig, args, nargs, kwnames, value) == 0 ? value[0] : NULL;
+    return pa_args_parse(sig, args, nargs, kwnames, &only) == 0 ? only : NULL;
 }
+
+/* As pa_args_parse(), from tp_init's tuple and dict. */
+int pa_args_parse_tuple(const pa_signature *sig, PyObject *args, PyObject *kwargs, PyObject **out);
 
 #endif

@@ -88,6 +88,7 @@ static int import_asyncio(pa_state *st)
 int pa_state_setup(PyObject *module, pa_state *st)
 {
     pa_link_init(&st->tasks);
+    pa_link_init(&st->loops);
     if (intern_names(st) < 0)
         return -1;
     if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)

@@ -24,6 +24,7 @@ typedef struct pa_state {
         Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, when, scheduled, timer;
     } handle;
     int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
+    pa_link loops;              /* every loop whose poller is open: core/loop_fd.c */
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
         PyObject *first;

@@ -33,9 +33,8 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_heap():
-    """What pytest itself has allocated need not be scanned again by every collection that the tests ask for."""
-    gc.collect()
-    gc.freeze()
+    """What is frozen need not be scanned again by every collection that the tests ask for; `aio` freezes before each test what
+    pytest has piled up since. Without it the collections were 70 % of the suite's time."""
     yield
     gc.unfreeze()
 
@@ -45,6 +44,7 @@ def aio(request):
     """The module under test."""
     module = importlib.import_module(request.param)
     gc.collect()
+    gc.freeze()
     before = open_fds()
     yield module
     assert asyncio._get_running_loop() is None

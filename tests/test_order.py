@@ -2,6 +2,7 @@
 import asyncio
 import gc
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -254,6 +255,9 @@ def check(same, program):
 @given(program=st.lists(deed, min_size=1, max_size=10))
 def check_eager(same, program):
     same(run, program, True)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:It looks like `register_random`")
 
 
 def test_random_programs(same):

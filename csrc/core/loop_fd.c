@@ -396,35 +396,21 @@ static int cancel_handle(pa_state *st, PyObject *handle /* steals */)
 }
 
 /* What _add_reader(fd, callback, *args, context=None) does. New: the Handle. */
-static PyObject *add_handle(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, const char *fname,
-                            unsigned event)
+static PyObject *add_handle(pa_loop *loop, const pa_callback_args *call, unsigned event)
 {
     pa_state *st = loop->st;
-    PyObject *context = NULL, *args = NULL, *handle = NULL, *old = NULL;
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") != 0)
-            return PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", fname, PyTuple_GET_ITEM(kwnames, i));
-        context = in[nargs + i] != Py_None ? in[nargs + i] : NULL;
-    }
-    if (nargs < 2)
-        return PyErr_Format(PyExc_TypeError, "%s() missing %s", fname,
-                            nargs == 0 ? "2 required positional arguments: 'fd' and 'callback'"
-                                       : "1 required positional argument: 'callback'");
-    if (pa_loop_require_open(loop) < 0 || (args = PyTuple_New(nargs - 2)) == NULL)
+    PyObject *handle = NULL, *old = NULL;
+    if (pa_loop_require_open(loop) < 0)
         return NULL;
-    for (Py_ssize_t i = 2; i < nargs; i++)
-        PyTuple_SET_ITEM(args, i - 2, Py_NewRef(in[i]));
-    int fd = descriptor_of(st, in[0]);
-    if (fd < 0 || (handle = pa_handle_new(loop, in[1], args, context)) == NULL)
-        goto done;
+    int fd = descriptor_of(st, call->first);
+    if (fd < 0 || (handle = pa_handle_new(loop, call->callback, call->args, call->context)) == NULL)
+        return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL) /* of a transport that is closing */
         pa_watch_detach(loop, slot->watch);
     /* fileno() and dropping a transport run user code, which may have closed the loop */
     if (pa_loop_require_open(loop) < 0 || exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
         Py_CLEAR(handle);
-done:
-    Py_DECREF(args);
     return handle;
 }
 
@@ -448,48 +434,74 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
     Py_RETURN_TRUE;
 }
 
+static PyObject *add_inner(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, unsigned event)
+{
+    pa_callback_args call;
+    if (pa_callback_parse(fname, "fd", in, nargs, kwnames, &call) < 0)
+        return NULL;
+    PyObject *handle = add_handle(loop, &call, event);
+    Py_DECREF(call.args);
+    return handle;
+}
+
 static PyObject *fd_add_reader_inner(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_handle((pa_loop *)self, in, nargs, kwnames, "_add_reader", PA_POLL_IN);
+    return add_inner((pa_loop *)self, "_add_reader", in, nargs, kwnames, PA_POLL_IN);
 }
 
 static PyObject *fd_add_writer_inner(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_handle((pa_loop *)self, in, nargs, kwnames, "_add_writer", PA_POLL_OUT);
+    return add_inner((pa_loop *)self, "_add_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
-static PyObject *add_public(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs, const char *fname, unsigned event)
+/* The public ones look for a transport first, take no context, and return None. */
+static PyObject *add_public(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, unsigned event)
 {
-    if (nargs >= 2 && ensure_free(loop, in[0]) < 0)
+    pa_callback_args call;
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") == 0)
+            return PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument 'context'", fname);
+    if (pa_callback_parse(fname, "fd", in, nargs, kwnames, &call) < 0)
         return NULL;
-    PyObject *handle = add_handle(loop, in, nargs, NULL, fname, event);
+    PyObject *handle = ensure_free(loop, call.first) == 0 ? add_handle(loop, &call, event) : NULL;
+    Py_DECREF(call.args);
     if (handle == NULL)
         return NULL;
     Py_DECREF(handle);
     Py_RETURN_NONE;
 }
 
-static PyObject *fd_add_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs)
+static PyObject *fd_add_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_public((pa_loop *)self, in, nargs, "add_reader", PA_POLL_IN);
+    return add_public((pa_loop *)self, "BaseSelectorEventLoop.add_reader", in, nargs, kwnames, PA_POLL_IN);
 }
 
-static PyObject *fd_add_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs)
+static PyObject *fd_add_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_public((pa_loop *)self, in, nargs, "add_writer", PA_POLL_OUT);
+    return add_public((pa_loop *)self, "BaseSelectorEventLoop.add_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
 static PyObject *fd_remove_reader_inner(PyObject *self, PyObject *fd) { return remove_handle((pa_loop *)self, fd, PA_POLL_IN); }
 static PyObject *fd_remove_writer_inner(PyObject *self, PyObject *fd) { return remove_handle((pa_loop *)self, fd, PA_POLL_OUT); }
 
-static PyObject *fd_remove_reader(PyObject *self, PyObject *fd)
+static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+                               unsigned event)
 {
-    return ensure_free((pa_loop *)self, fd) < 0 ? NULL : remove_handle((pa_loop *)self, fd, PA_POLL_IN);
+    const pa_signature signature = {fname, (const char *const[]){"fd", NULL}, 1, 1};
+    PyObject *fd;
+    if (pa_args_parse(&signature, in, nargs, kwnames, &fd) < 0 || ensure_free(loop, fd) < 0)
+        return NULL;
+    return remove_handle(loop, fd, event);
 }
 
-static PyObject *fd_remove_writer(PyObject *self, PyObject *fd)
+static PyObject *fd_remove_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return ensure_free((pa_loop *)self, fd) < 0 ? NULL : remove_handle((pa_loop *)self, fd, PA_POLL_OUT);
+    return remove_public((pa_loop *)self, "BaseSelectorEventLoop.remove_reader", in, nargs, kwnames, PA_POLL_IN);
+}
+
+static PyObject *fd_remove_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return remove_public((pa_loop *)self, "BaseSelectorEventLoop.remove_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
 static PyObject *fd_ensure_no_transport(PyObject *self, PyObject *fd)
@@ -686,16 +698,16 @@ char *pa_loop_read_buffer(pa_loop *loop, size_t *size)
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
 PyMethodDef pa_loop_fd_methods[] = {
-    {"add_reader", FAST(fd_add_reader), METH_FASTCALL,
+    {"add_reader", FAST(fd_add_reader), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
                "Call callback(*args) whenever fd (a descriptor or an object with fileno()) can be read. Replaces an earlier reader.\n\n"
                "ValueError for what has no descriptor, RuntimeError if a transport has it, OSError from the system.")},
-    {"remove_reader", fd_remove_reader, METH_O,
+    {"remove_reader", FAST(fd_remove_reader), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("remove_reader($self, fd)\n--\n\nUndo add_reader(). Returns whether there was one.")},
-    {"add_writer", FAST(fd_add_writer), METH_FASTCALL,
+    {"add_writer", FAST(fd_add_writer), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
                "Call callback(*args) whenever fd can be written. Replaces an earlier writer.")},
-    {"remove_writer", fd_remove_writer, METH_O,
+    {"remove_writer", FAST(fd_remove_writer), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("remove_writer($self, fd)\n--\n\nUndo add_writer(). Returns whether there was one.")},
     {"_add_reader", FAST(fd_add_reader_inner), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("_add_reader($self, fd, callback, *args, context=None)\n--\n\n")},

@@ -140,6 +140,17 @@ void pa_ready_drop(pa_ready *entry);                  /* releases what an entry 
 void pa_ring_drop(pa_ready_ring *ring);               /* ... of all entries; the ring is empty and freed afterwards */
 PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry); /* borrowed: the entry's Handle; made and put in its place if need be */
 
+/* What call_soon(callback, *args, context=None) was given, or call_at(when, callback, *args, context=None). */
+typedef struct {
+    PyObject *first;              /* borrowed: what stands before the callback */
+    PyObject *callback, *context; /* borrowed; context NULL for None */
+    PyObject *args;               /* new */
+} pa_callback_args;
+
+/* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
+int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+                      pa_callback_args *out);
+
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */

@@ -191,14 +191,7 @@ static PyObject *schedule(pa_loop *loop, PyObject *callback, PyObject *args, PyO
                                       context != NULL ? context : Py_None, NULL);
 }
 
-/* What call_soon(callback, *args, context=None) was given, or call_at(when, callback, *args, context=None). */
-typedef struct {
-    PyObject *first;              /* borrowed: `when` or `delay` */
-    PyObject *callback, *context; /* borrowed; context NULL for None */
-    PyObject *args;               /* new */
-} callback_args;
-
-static int take_keyword(const char *fname, const char *first, PyObject *name, PyObject *value, callback_args *out)
+static int take_keyword(const char *fname, const char *first, PyObject *name, PyObject *value, pa_callback_args *out)
 {
     PyObject **place;
     if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
@@ -221,12 +214,11 @@ static int take_keyword(const char *fname, const char *first, PyObject *name, Py
     return 0;
 }
 
-/* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
-static int parse_callback(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
-                          callback_args *out)
+int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+                          pa_callback_args *out)
 {
     Py_ssize_t used = 0;
-    *out = (callback_args){0};
+    *out = (pa_callback_args){0};
     if (first != NULL && used < nargs)
         out->first = in[used++];
     if (used < nargs)
@@ -253,8 +245,8 @@ static int parse_callback(const char *fname, const char *first, PyObject *const 
 static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
     pa_loop *loop = (pa_loop *)self;
-    callback_args call;
-    if (parse_callback("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
+    pa_callback_args call;
+    if (pa_callback_parse("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     if (!loop->debug && !(pa_loop_overrides(loop) & PA_OVER_SCHEDULING)) {
@@ -381,8 +373,8 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
 {
     pa_loop *loop = (pa_loop *)self;
     pa_state *st = loop->st;
-    callback_args call;
-    if (parse_callback("BaseEventLoop.call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
+    pa_callback_args call;
+    if (pa_callback_parse("BaseEventLoop.call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call.callback, "call_soon_threadsafe", false) < 0)
@@ -496,7 +488,7 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
 double pa_loop_order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
 
 /* call_at without the checks of its own arguments; when_object: NULL for float(when). New. */
-static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const callback_args *call)
+static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const pa_callback_args *call)
 {
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
         return NULL;
@@ -507,7 +499,7 @@ static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, 
 }
 
 /* self.call_at(when, callback, *args, context=context). New. */
-static PyObject *call_overridden_at(pa_loop *loop, PyObject *when, const callback_args *call)
+static PyObject *call_overridden_at(pa_loop *loop, PyObject *when, const pa_callback_args *call)
 {
     PyObject *method = PyObject_GetAttr((PyObject *)loop, loop->st->names.call_at), *in = NULL, *keywords = NULL, *timer = NULL;
     Py_ssize_t n = PyTuple_GET_SIZE(call->args);
@@ -530,8 +522,8 @@ static PyObject *sched_call_at(PyObject *self, PyObject *const *in, Py_ssize_t n
 {
     pa_loop *loop = (pa_loop *)self;
     PyObject *timer = NULL;
-    callback_args call;
-    if (parse_callback("BaseEventLoop.call_at", "when", in, nargs, kwnames, &call) < 0)
+    pa_callback_args call;
+    if (pa_callback_parse("BaseEventLoop.call_at", "when", in, nargs, kwnames, &call) < 0)
         return NULL;
     if (call.first == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
@@ -581,8 +573,8 @@ static PyObject *sched_call_later(PyObject *self, PyObject *const *in, Py_ssize_
 {
     pa_loop *loop = (pa_loop *)self;
     PyObject *when = NULL, *timer = NULL;
-    callback_args call;
-    if (parse_callback("BaseEventLoop.call_later", "delay", in, nargs, kwnames, &call) < 0)
+    pa_callback_args call;
+    if (pa_callback_parse("BaseEventLoop.call_later", "delay", in, nargs, kwnames, &call) < 0)
         return NULL;
     if (call.first == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");

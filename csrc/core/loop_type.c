@@ -237,22 +237,7 @@ static PyObject *loop_create_task(PyObject *self, PyObject *const *in, Py_ssize_
     return pa_task_new(loop, task.coro, task.name, task.context, task.eager);
 }
 
-static PyObject *loop_set_task_factory(PyObject *self, PyObject *factory)
-{
-    if (factory != Py_None && !PyCallable_Check(factory)) {
-        PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
-        return NULL;
-    }
-    Py_XSETREF(((pa_loop *)self)->task_factory, factory != Py_None ? Py_NewRef(factory) : NULL);
-    Py_RETURN_NONE;
-}
-
 static PyObject *or_none(PyObject *obj) { return Py_NewRef(obj != NULL ? obj : Py_None); }
-
-static PyObject *loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return or_none(((pa_loop *)self)->task_factory);
-}
 
 /* ---- State ---- */
 
@@ -334,11 +319,6 @@ static int set_scheduled(PyObject *self, PyObject *value, void *Py_UNUSED(closur
 static PyMethodDef loop_methods[] = {
     {"create_future", loop_create_future, METH_NOARGS,
      PyDoc_STR("create_future($self, /)\n--\n\nCreate a Future object attached to the loop.")},
-    {"set_task_factory", loop_set_task_factory, METH_O,
-     PyDoc_STR("set_task_factory($self, factory)\n--\n\n"
-               "Set a task factory that will be used by create_task(): a callable, or None for the default.")},
-    {"get_task_factory", loop_get_task_factory, METH_NOARGS,
-     PyDoc_STR("get_task_factory($self, /)\n--\n\nReturn a task factory, or None if the default one is in use.")},
     {"is_running", loop_is_running, METH_NOARGS, PyDoc_STR("is_running($self, /)\n--\n\nReturns True if the event loop is running.")},
     {"is_closed", loop_is_closed, METH_NOARGS, PyDoc_STR("is_closed($self, /)\n--\n\nReturns True if the event loop was closed.")},
     {"get_debug", loop_get_debug, METH_NOARGS, PyDoc_STR("get_debug($self, /)\n--\n\nWhether the loop is in debug mode.")},

@@ -1,4 +1,5 @@
 /* pyasync._core: multi-phase initialisation. Every part sets itself up in the order of the layers. */
+#include "rt/faults.h"
 #include "rt/state.h"
 #include "core/future.h"
 #include "core/registry.h"
@@ -10,6 +11,9 @@ static int module_exec(PyObject *module)
     static int (*const setups[])(PyObject *, pa_state *) = {
         pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
         pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup,
+#ifdef PA_FAULTS
+        pa_faults_setup,
+#endif
     };
     pa_state *st = pa_state_of_module(module);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(setups); i++)

@@ -91,7 +91,7 @@ class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
         self.buffer = bytearray(size)
 
     def get_buffer(self, sizehint):
-        assert sizehint == -1
+        assert sizehint >= -1  # -1 of a plain transport; sslproto knows how much it has
         got = self.hook("get_buffer")
         return self.buffer if got is None else got
 

@@ -240,10 +240,10 @@ def test_a_factory_that_raises_in_debug_mode(same):
             raise ValueError("no protocol")
         server, address = await serve(lab, "tcp", None, factory)
         sock = await client(lab, address)
-        got = await lab.receive_all(sock)
+        await lab.until(lambda: lab.errors.contexts)
+        sock.close()
         server.close()
         lab.records.records.clear()
-        return got
     got = same(scenario(main, debug=True))
     gc.collect()
     assert [r["message"] for r in got["reports"]] == ["Error on transport creation for incoming connection"]

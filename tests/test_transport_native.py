@@ -85,7 +85,8 @@ def connected(aio, hooks=None, factory=Recorder, debug=False, small=False):
             yield loop, transport, protocol, peer
         finally:
             peer.close()
-            transport.abort()
+            if transport._sock is not None:
+                transport.abort()
             protocol.hooks = {}
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 spin(loop, 3)
@@ -264,6 +265,19 @@ def test_write_of_strange_but_legal_data(same):
             transport.writelines(iter([b"d", Bytes(b"e")]))
             spin(loop)
             return peer.recv(100)
+    same(scenario)
+
+
+def test_arguments_by_name(same):
+    def scenario(aio):
+        with connected(aio) as (loop, transport, protocol, peer):
+            transport.write(data=b"named")
+            transport.writelines(list_of_data=[b"too"])
+            transport.set_protocol(protocol=protocol)
+            transport.set_write_buffer_limits(low=5)
+            spin(loop)
+            return (peer.recv(20), transport.get_write_buffer_limits(), outcome(transport.write, text=False), outcome(transport.write, b"", b"", text=False),
+                    outcome(transport.write, other=b"", text=False))
     same(scenario)
 
 

@@ -96,11 +96,12 @@ PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 static void reset(pa_future *f)
 {
-    pa_future_clear_fields(f);
+    /* first: what the fields held may look at the future when it goes */
     f->state = PA_FUTURE_PENDING;
     f->failed = f->blocking = f->log_tb = 0;
     if (f->is_task)
         ((pa_task *)f)->ring = 0; /* until the loop is known again */
+    pa_future_clear_fields(f);
 }
 
 static int take_source_traceback(pa_future *f)
@@ -135,8 +136,10 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
     }
     if (loop == NULL)
         return -1;
-    Py_XSETREF(f->loop, loop);
     f->native = pa_loop_from(f->st, loop);
+    if (f->is_task)
+        ((pa_task *)f)->ring = 0; /* what reset() dropped may have made it whole again */
+    Py_XSETREF(f->loop, loop);
     PyObject *debug = PyObject_CallMethodNoArgs(loop, f->st->names.get_debug);
     if (debug == NULL)
         return -1;
@@ -195,14 +198,13 @@ int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg)
 
 void pa_future_clear_fields(pa_future *f)
 {
+    /* all at once: a finalizer sees either everything or nothing, and what it puts in stays */
+    PyObject *gone[] = {f->loop, f->value, f->exception_tb, f->cancel_msg, f->cancelled_exc, f->source_tb};
     f->native = NULL;
-    Py_CLEAR(f->loop);
+    f->loop = f->value = f->exception_tb = f->cancel_msg = f->cancelled_exc = f->source_tb = NULL;
     pa_callbacks_clear(f);
-    Py_CLEAR(f->value);
-    Py_CLEAR(f->exception_tb);
-    Py_CLEAR(f->cancel_msg);
-    Py_CLEAR(f->cancelled_exc);
-    Py_CLEAR(f->source_tb);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(gone); i++)
+        Py_XDECREF(gone[i]);
 }
 
 static int future_traverse(PyObject *self, visitproc visit, void *arg)
@@ -310,7 +312,12 @@ static int raise_invalid_state(pa_future *f)
 static PyObject *convert_stop_iteration(pa_future *f, PyObject *exception)
 {
     PyObject *result = NULL, *converted = NULL;
-    PyObject *args[] = {NULL, f->loop};
+    if (f->loop == NULL) { /* making the exception may have run __init__ again, in vain */
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return NULL;
+    }
+    PyObject *loop = Py_NewRef(f->loop);
+    PyObject *args[] = {NULL, loop};
     PyObject *names = PyTuple_Pack(1, f->st->names.loop);
     PyObject *base = names != NULL ? PyObject_Vectorcall((PyObject *)f->st->aio_Future, args + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, names)
                                    : NULL;
@@ -319,6 +326,7 @@ static PyObject *convert_stop_iteration(pa_future *f, PyObject *exception)
     Py_XDECREF(result);
     Py_XDECREF(base);
     Py_XDECREF(names);
+    Py_DECREF(loop);
     return converted;
 }
 
@@ -355,7 +363,7 @@ int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception)
     f->state = PA_FUTURE_FINISHED;
     if (finished(self, f) < 0)
         return -1;
-    f->log_tb = 1;
+    f->log_tb = f->failed; /* scheduling may have run a call_soon that initialised it anew */
     return 0;
 }
 

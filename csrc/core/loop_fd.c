@@ -20,9 +20,16 @@
 
 static pa_fd_slot *find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
 
+/* The slot of fd, making the table longer if need be. NULL with MemoryError, or OSError: a number that is no descriptor must not make
+ * the table as long as it is large. */
 pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd)
 {
     if (fd >= loop->fds_len) {
+        int rc = loop->selector == NULL ? pa_sys_get_nonblocking(fd) : 0;
+        if (rc < 0) {
+            pa_error_from_rc(rc);
+            return NULL;
+        }
         int len = loop->fds_len > 0 ? loop->fds_len : 64;
         while (len <= fd)
             len = len > INT_MAX / 2 ? INT_MAX : len * 2;
@@ -59,6 +66,14 @@ static int tell_selector(pa_loop *loop, int fd, unsigned was, unsigned want)
     return result != NULL ? 0 : -1;
 }
 
+/* For a selector, or anything else of the user's, that closed the loop when it was asked: the table is gone. -1 with RuntimeError. */
+static int raise_closed_meanwhile(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+/* Makes the poller want this of fd. 0, or -1 with an exception and nothing changed. */
 int pa_loop_want(pa_loop *loop, int fd, unsigned events)
 {
     pa_fd_slot *slot = &loop->fds[fd];
@@ -68,7 +83,8 @@ int pa_loop_want(pa_loop *loop, int fd, unsigned events)
     if (loop->selector != NULL) {
         if (tell_selector(loop, fd, was, events) < 0)
             return -1;
-        slot = &loop->fds[fd];
+        if ((slot = find_slot(loop, fd)) == NULL)
+            return raise_closed_meanwhile();
     } else {
         int rc = loop->poller_ops->set(loop->poller, fd, was, events);
         if (rc < 0) {
@@ -126,16 +142,21 @@ int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return -1;
     }
-    if (pa_loop_require_open(loop) < 0 || pa_loop_need_slot(loop, fd) == NULL || pa_loop_check_fd_free(loop, fd) < 0)
+    if (pa_loop_require_open(loop) < 0 || pa_loop_check_fd_free(loop, fd) < 0)
         return -1;
-    pa_fd_slot *slot = &loop->fds[fd];
-    if (slot->watch != NULL)
+    pa_fd_slot *slot = find_slot(loop, fd);
+    if (slot != NULL && slot->watch != NULL)
         pa_watch_detach(loop, slot->watch);
-    if ((loop->fds[fd].reader != NULL || loop->fds[fd].writer != NULL) && displace_handles(loop, fd) < 0)
+    slot = find_slot(loop, fd);
+    if (slot != NULL && (slot->reader != NULL || slot->writer != NULL) && displace_handles(loop, fd) < 0)
         return -1;
-    loop->fds[fd].watch = watch;
+    /* all of these may have run user code, which may have closed the loop */
+    if (pa_loop_require_open(loop) < 0 || (slot = pa_loop_need_slot(loop, fd)) == NULL)
+        return -1;
+    slot->watch = watch;
     if (pa_loop_want(loop, fd, events) < 0) {
-        loop->fds[fd].watch = NULL;
+        if ((slot = find_slot(loop, fd)) != NULL && slot->watch == watch)
+            slot->watch = NULL;
         return -1;
     }
     watch->fd = fd;
@@ -168,13 +189,17 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch)
         return;
     int fd = watch->fd;
     PyObject *raised = pa_err_take();
-    if (!loop->closed && fd < loop->fds_len && loop->fds[fd].watch == watch) {
-        if (pa_loop_want(loop, fd, 0) < 0) {
+    /* a closed loop's table may still stand, while close() drops callbacks: the slot has to forget the watch all the same */
+    if (fd < loop->fds_len && loop->fds[fd].watch == watch) {
+        if (!loop->closed && pa_loop_want(loop, fd, 0) < 0) {
             PyErr_WriteUnraisable(watch->owner);
-            loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
-            loop->fds[fd].wanted = 0;
+            if (fd < loop->fds_len) {
+                loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
+                loop->fds[fd].wanted = 0;
+            }
         }
-        loop->fds[fd].watch = NULL;
+        if (fd < loop->fds_len && loop->fds[fd].watch == watch)
+            loop->fds[fd].watch = NULL;
     }
     watch->fd = -1;
     if (watch->events != 0)
@@ -349,7 +374,10 @@ static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyO
     *old = *place;
     *place = Py_XNewRef(handle);
     if (pa_loop_want(loop, fd, events) < 0) {
-        slot = &loop->fds[fd];
+        if ((slot = find_slot(loop, fd)) == NULL) {
+            Py_CLEAR(*old);
+            return -1;
+        }
         place = event == PA_POLL_IN ? &slot->reader : &slot->writer;
         Py_XDECREF(*place);
         *place = *old;
@@ -392,7 +420,8 @@ static PyObject *add_handle(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL) /* of a transport that is closing */
         pa_watch_detach(loop, slot->watch);
-    if (exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
+    /* fileno() and dropping a transport run user code, which may have closed the loop */
+    if (pa_loop_require_open(loop) < 0 || exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
         Py_CLEAR(handle);
 done:
     Py_DECREF(args);

@@ -143,6 +143,7 @@ PyObject *pa_ready_handle(pa_loop *loop, pa_ready *entry); /* borrowed: the entr
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
+double pa_loop_order_of(double when);          /* the place of a time in the heap: what cannot be compared with a clock is due at once */
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
 void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */

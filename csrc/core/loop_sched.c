@@ -331,11 +331,15 @@ int pa_loop_soon_callback(pa_loop *loop, PyObject *callback, PyObject *arg, PyOb
 
 /* ---- From other threads ---- */
 
+/* 0 or -errno. */
+static int signal_wakeup(pa_loop *loop)
+{
+    return loop->poller != NULL && loop->wakeup.write_fd >= 0 ? pa_wakeup_signal(&loop->wakeup) : 0;
+}
+
 int pa_loop_wake(pa_loop *loop)
 {
-    if (loop->poller == NULL || loop->wakeup.write_fd < 0)
-        return 0;
-    int rc = pa_wakeup_signal(&loop->wakeup);
+    int rc = signal_wakeup(loop);
     if (rc < 0)
         pa_error_from_rc(rc);
     return rc < 0 ? -1 : 0;
@@ -348,25 +352,29 @@ static bool is_own_thread(const pa_loop *loop)
     return loop->thread_id != NULL && !loop->sleeping && !loop->closed && PyThread_get_thread_ident() == loop->thread_ident;
 }
 
-/* Puts the handle into the inbox and wakes the loop if it may be asleep. */
+/* Puts the handle into the inbox and wakes the loop if it may be asleep. Nothing is raised under the lock: raising makes objects, which
+ * may collect garbage, and a finalizer may call call_soon_threadsafe. */
 static int post(pa_loop *loop, PyObject *handle)
 {
     int rc = 0;
     pa_mutex_lock(&loop->inbox_lock);
-    if (raise_if_closed(loop) < 0) {
-        rc = -1;
-    } else if (pa_ready_ring_push(&loop->inbox, (pa_ready){.kind = PA_READY_HANDLE, .a = handle}) < 0) {
-        PyErr_NoMemory();
-        rc = -1;
-    } else {
+    bool closed = loop->closed;
+    bool pushed = !closed && pa_ready_ring_push(&loop->inbox, (pa_ready){.kind = PA_READY_HANDLE, .a = handle}) == 0;
+    if (pushed) {
         Py_INCREF(handle);
         if (loop->sleeping) {
             loop->sleeping = false; /* once is enough until it sleeps again */
-            rc = pa_loop_wake(loop);
+            rc = signal_wakeup(loop);
         }
     }
     pa_mutex_unlock(&loop->inbox_lock);
-    return rc;
+    if (closed)
+        return raise_if_closed(loop);
+    if (!pushed)
+        PyErr_NoMemory();
+    else if (rc < 0)
+        pa_error_from_rc(rc);
+    return pushed && rc == 0 ? 0 : -1;
 }
 
 static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
@@ -484,15 +492,15 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
     return 0;
 }
 
-/* The place of a time in the heap. What cannot be compared with a clock is due at once, as it is with asyncio. */
-static double order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
+/* As it is with asyncio. */
+double pa_loop_order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
 
 /* call_at without the checks of its own arguments; when_object: NULL for float(when). New. */
 static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const callback_args *call)
 {
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
         return NULL;
-    PyObject *timer = pa_timer_new(loop, when_object, order_of(when), call->callback, call->args, call->context);
+    PyObject *timer = pa_timer_new(loop, when_object, pa_loop_order_of(when), call->callback, call->args, call->context);
     if (timer != NULL && pa_loop_schedule(loop, timer) < 0)
         Py_CLEAR(timer);
     return timer;

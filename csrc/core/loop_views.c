@@ -51,16 +51,40 @@ static pa_ready_ring *whole_ring(PyObject *self)
     return pa_loop_drain_inbox(loop) == 0 ? &loop->ready : NULL;
 }
 
+/* The Handle of the i-th entry, in the entry's place if it still has one: making it may run a finalizer that schedules or takes, and
+ * so move the ring. New. */
+static PyObject *handle_at(pa_loop *loop, pa_ready_ring *ring, size_t i)
+{
+    pa_ready entry = *pa_ready_ring_at(ring, i), copy = entry;
+    if (entry.kind == PA_READY_HANDLE)
+        return Py_NewRef(entry.a);
+    Py_INCREF(copy.a);
+    if (copy.kind != PA_READY_IO)
+        Py_XINCREF((PyObject *)copy.b);
+    Py_XINCREF(copy.context);
+    PyObject *handle = Py_XNewRef(pa_ready_handle(loop, &copy));
+    for (size_t k = 0; handle != NULL && k < pa_ready_ring_len(ring); k++) {
+        pa_ready *place = pa_ready_ring_at(ring, k);
+        if (place->kind != entry.kind || place->a != entry.a || place->b != entry.b || place->context != entry.context)
+            continue;
+        *place = copy;
+        copy = entry; /* what the ring owned is dropped, once it is not in it any more */
+        break;
+    }
+    pa_ready_drop(&copy);
+    return handle;
+}
+
 /* The Handles of all entries, oldest first. Making a Handle may run a finalizer that schedules or takes: look at the length anew. New. */
 static PyObject *list_ready(PyObject *self)
 {
     pa_ready_ring *ring = whole_ring(self);
     PyObject *list = ring != NULL ? PyList_New(0) : NULL;
     for (size_t i = 0; list != NULL && i < pa_ready_ring_len(ring); i++) {
-        pa_ready entry = *pa_ready_ring_at(ring, i);
-        PyObject *handle = entry.kind == PA_READY_HANDLE ? entry.a : pa_ready_handle(((ready_view *)self)->loop, pa_ready_ring_at(ring, i));
+        PyObject *handle = handle_at(((ready_view *)self)->loop, ring, i);
         if (handle == NULL || PyList_Append(list, handle) < 0)
             Py_CLEAR(list);
+        Py_XDECREF(handle);
     }
     return list;
 }
@@ -87,7 +111,7 @@ static PyObject *view_item(PyObject *self, Py_ssize_t i)
         PyErr_SetString(PyExc_IndexError, "deque index out of range");
         return NULL;
     }
-    return Py_XNewRef(pa_ready_handle(((ready_view *)self)->loop, pa_ready_ring_at(ring, (size_t)i)));
+    return handle_at(((ready_view *)self)->loop, ring, (size_t)i);
 }
 
 /* Takes the i-th entry out as a Handle. New. */
@@ -305,7 +329,7 @@ static int enter(pa_loop *loop, PyObject *handle)
     Py_XDECREF(when);
     if (seconds == -1.0 && PyErr_Occurred())
         return -1;
-    timer->entry.when = seconds;
+    timer->entry.when = pa_loop_order_of(seconds);
     return pa_loop_schedule(loop, handle);
 }
 

@@ -241,7 +241,10 @@ int pa_stream_run_deferred(pa_loop *loop, PyObject *owner) { return pa_stream_fl
 /* The descriptor of a blocked transport has taken the last of the queue. */
 static int write_drained(pa_transport *self)
 {
-    if (self->empty_waiter != NULL && pa_future_resolve(self->empty_waiter, Py_None) < 0)
+    PyObject *waiter = Py_XNewRef(self->empty_waiter);
+    int rc = waiter != NULL ? pa_future_resolve(waiter, Py_None) : 0;
+    Py_XDECREF(waiter);
+    if (rc < 0)
         return -1;
     if (self->closing && !self->conn_lost)
         return pa_transport_lose(self, Py_None);
@@ -335,6 +338,10 @@ static int write_mutable(pa_transport *self, PyObject *data)
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return pa_transport_fatal_raised(self, WRITE_ERROR);
+    if (self->conn_lost) { /* exporting a buffer may be Python code, and so may releasing it */
+        PyBuffer_Release(&view);
+        return count_lost_write(self);
+    }
     int status = pa_write_queue_push_borrowed(&self->queue, view.buf, (size_t)view.len);
     if (status == 0) {
         status = transmit(self);
@@ -343,7 +350,7 @@ static int write_mutable(pa_transport *self, PyObject *data)
             return pa_transport_fatal_raised(self, WRITE_ERROR);
         }
         PyBuffer_Release(&view);
-        return settle(self, status);
+        return self->lost ? 0 : settle(self, status);
     }
     PyBuffer_Release(&view);
     return -1;
@@ -355,7 +362,9 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
     PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
-    if (data == NULL || check_type(data) < 0 ||
+    if (data == NULL)
+        return NULL;
+    if (check_type(data) < 0 ||
         check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
         return NULL;
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
@@ -419,8 +428,9 @@ static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize
     static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
     PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
-    if (list_of_data == NULL ||
-        check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
+    if (list_of_data == NULL)
+        return NULL;
+    if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
         return NULL;
     int rc = PyObject_IsTrue(list_of_data);
     if (rc > 0) {
@@ -477,11 +487,13 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
 PyMethodDef pa_stream_methods[] = {
-    {"write", (PyCFunction)(void (*)(void))method_write, METH_FASTCALL | METH_KEYWORDS,
+    {"write", KEYWORDS(method_write),
      PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
 #if PA_HAS_VECTORED_WRITELINES
-    {"writelines", (PyCFunction)(void (*)(void))method_writelines, METH_FASTCALL | METH_KEYWORDS,
+    {"writelines", KEYWORDS(method_writelines),
      PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
     {"write_eof", method_write_eof, METH_NOARGS,

@@ -11,6 +11,9 @@ import time
 
 PY = sys.version_info
 
+# From 3.14 on asyncio's task in Python has registries of its own: asyncio.current_task() and all_tasks() do not see it.
+PYTASK_IS_SEEN = PY < (3, 14)
+
 # In 3.13.0 a refused run_forever() of a running loop wipes the running state of that loop.
 _source = inspect.getsource(asyncio.BaseEventLoop.run_forever)
 NESTED_RUN_FOREVER_BREAKS = "_run_forever_setup" in _source and _source.index("try:") < _source.index("_run_forever_setup")
@@ -172,13 +175,21 @@ class FakeLoop:
     def is_closed(self):
         return False
 
-    def run_all(self):
-        while self.queue:
-            callback, args, context = self.queue.pop(0)
+    def run_one(self):
+        callback, args, context = self.queue.pop(0)
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)          # from 3.14 on a task is stepped by its running loop only
+        try:
             if context is None:
                 callback(*args)
             else:
                 context.run(callback, *args)
+        finally:
+            asyncio._set_running_loop(before)
+
+    def run_all(self):
+        while self.queue:
+            self.run_one()
 
 
 def free_port():

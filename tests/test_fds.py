@@ -460,9 +460,12 @@ def test_a_given_selector(aio):
             b.send(b"x")
             spin_until(loop, lambda: seen)
             assert loop.remove_reader(a) and isinstance(loop._selector, make)
-            loop.call_later(0.01, loop.stop)
-            threading.Timer(0.002, loop.call_soon_threadsafe, (seen.append, 2)).start()
+            guard = loop.call_later(10, loop.stop)
+            thread = threading.Timer(0.002, loop.call_soon_threadsafe, (lambda: (seen.append(2), loop.stop()),))
+            thread.start()
             loop.run_forever()
+            guard.cancel()
+            thread.join()
             assert seen == [b"x", 2] and loop.run_until_complete(asyncio.sleep(0, "r")) == "r"
         finally:
             loop.close()

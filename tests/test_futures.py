@@ -169,7 +169,9 @@ def test_init_again_starts_over(same):
                 f = in_state(loop, state)
                 if state == "pending":
                     f.add_done_callback(print)
-                f.__init__(loop=other)
+                found.append(outcome(f.__init__, loop=other))            # refused from 3.15 on
+                if found[-1][0] == "raised":
+                    continue
                 assert f.get_loop() is other
                 found.append(plain([repr(f), f._state, f._callbacks, f._result, f._exception, f._log_traceback]))
                 f.set_result("again")
@@ -645,7 +647,7 @@ def test_the_wakeup_can_be_found_and_removed(same):
             f.set_result(1)
             spin(loop, 2)
             found.append(t.done())
-            wakeup(f)
+            loop.call_soon(wakeup, f)
             spin(loop, 2)
             return found + [t.done()]
     assert same(scenario) == [1, None, False, True]
@@ -903,7 +905,7 @@ def test_iteration(aio, loop, way):
     assert info.value.value == "r"
     with pytest.raises(StopIteration) as info:
         next(it)
-    assert info.value.value is None
+    assert info.value.value == (None if PY < (3, 14) else "r")
 
 
 def test_iteration_not_waited_for(aio, loop):
@@ -1007,6 +1009,8 @@ def test_the_iterator_keeps_the_future_alive_and_no_longer(aio, loop):
     assert ref() is not None
     ref().set_result(1)
     assert outcome(next, it)[1] == "StopIteration"
+    if PY >= (3, 14):
+        del it
     gc.collect()
     assert ref() is None
 
@@ -1358,16 +1362,27 @@ def test_wrap_future_type_error(same):
 
 def test_chain_future_between_the_kinds(aio, loop):
     chain = asyncio.futures._chain_future
-    a, b = asyncio.Future(loop=loop), aio.Future(loop=loop)
-    chain(a, b)
-    a.set_result(1)
-    spin(loop, 2)
-    assert b.result() == 1
+    if PY < (3, 15):                   # later a source in C that is not concurrent.futures' fails in asyncio as well
+        a, b = asyncio.Future(loop=loop), aio.Future(loop=loop)
+        chain(a, b)
+        a.set_result(1)
+        spin(loop, 2)
+        assert b.result() == 1
     a, b = aio.Future(loop=loop), asyncio.Future(loop=loop)
     chain(a, b)
     b.cancel()
     spin(loop, 2)
     assert a.cancelled()
+    a, b = aio.Future(loop=loop), concurrent.futures.Future()
+    chain(a, b)
+    a.set_result(1)
+    spin(loop, 2)
+    assert b.result(0) == 1
+    a, b = concurrent.futures.Future(), aio.Future(loop=loop)
+    chain(a, b)
+    a.set_exception(ValueError("x"))
+    spin(loop, 2)
+    assert isinstance(b.exception(), ValueError)
 
 
 def test_isfuture(same):

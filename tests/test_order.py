@@ -2,6 +2,7 @@
 import asyncio
 import gc
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -244,16 +245,19 @@ def run(aio, program, eager=False):
     return trace
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(program=st.lists(deed, min_size=1, max_size=14))
 def check(same, program):
     same(run, program)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(program=st.lists(deed, min_size=1, max_size=10))
 def check_eager(same, program):
     same(run, program, True)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:It looks like `register_random`")
 
 
 def test_random_programs(same):

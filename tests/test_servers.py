@@ -472,7 +472,10 @@ def test_two_transports_on_one_descriptor(same):
         p, peer = await lab.connect("unix")
         sock = p.transport.get_extra_info("socket")._sock
         found = []
-        for call in (lambda: lab.loop.create_connection(asyncio.Protocol, sock=sock), lambda: lab.loop.sock_recv(sock, 1)):
+        calls = [lambda: lab.loop.sock_recv(sock, 1)]
+        if PY >= (3, 12):  # asyncio 3.11 lets two transports fight over one descriptor; pyasync never does
+            calls.append(lambda: lab.loop.create_connection(asyncio.Protocol, sock=sock))
+        for call in calls:
             try:
                 found.append(await asyncio.wait_for(call(), 0.05))
             except (RuntimeError, TimeoutError, asyncio.TimeoutError) as e:

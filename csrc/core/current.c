@@ -6,7 +6,8 @@
  * refuses to start while another is current, and current_task() must answer None in callbacks) the loop calls pa_current_flush, which
  * deletes it.
  *
- * `current` in the loop's struct is not NULL (and then None) while the loop has such a stale entry. It never outlives a tick.
+ * `current` in the loop's struct is the task of such a stale entry, and NULL while there is none. It outlives a tick only if the next
+ * one follows without any foreign code in between.
  */
 #include "core/loop_impl.h"
 
@@ -109,14 +110,17 @@ int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *ta
 {
     if (!is_stale(native))
         return enter(st, loop, task);
-    Py_CLEAR(native->current);
-    return overwrite(st, loop, task);
+    PyObject *stale = native->current;
+    native->current = NULL;
+    int rc = stale != task ? overwrite(st, loop, task) : 0;
+    Py_DECREF(stale);
+    return rc;
 }
 
 int pa_current_leave(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task)
 {
     if (native != NULL) {
-        native->current = Py_NewRef(Py_None);
+        Py_XSETREF(native->current, Py_NewRef(task));
         return 0;
     }
     PyObject *raised = pa_err_take();

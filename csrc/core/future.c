@@ -226,6 +226,8 @@ static int future_clear(PyObject *self)
 
 void pa_future_call_handler(pa_future *f, PyObject *context, PyObject *source)
 {
+    if (f->native != NULL && pa_current_flush(f->native) < 0)
+        PyErr_WriteUnraisable(source);
     PyObject *result = PyObject_CallMethodOneArg(f->loop, f->st->names.call_exception_handler, context);
     if (result == NULL)
         PyErr_WriteUnraisable(source);
@@ -279,7 +281,7 @@ void pa_future_dealloc(PyObject *self)
 static int finished(PyObject *self, pa_future *f)
 {
     if (f->is_task)
-        pa_task_left(self, (pa_task *)f);
+        pa_link_remove(&((pa_task *)f)->link); /* CPython's list (3.14) keeps tasks as long as they live, and all_tasks() asks done() */
     return pa_callbacks_schedule(self, f);
 }
 

@@ -143,8 +143,6 @@ int pa_future_iter_setup(PyObject *module, pa_state *st);
 /* ---- task.c ---- */
 /* Schedules the wakeup of `task` by `future`. 0 or -1. */
 int pa_task_soon_wakeup(PyObject *task, PyObject *future);
-/* It is done: leaves the registries. */
-void pa_task_left(PyObject *self, pa_task *t);
 /* Task.cancel. 1, 0 or -1. */
 int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg);
 /* obj.cancel(msg=msg) of whatever a task waits for. 1, 0 or -1. */

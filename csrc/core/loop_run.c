@@ -108,7 +108,10 @@ static int run_entry(pa_loop *loop, pa_ready *entry)
         rc = pa_loop_run_watch(loop, entry);
         break;
     }
-    return rc < 0 ? report_raw(loop, entry) : 0;
+    if (rc == 0)
+        return 0;
+    (void)pa_loop_flush_current(loop); /* no task is current in an exception handler; keeps the raised exception */
+    return report_raw(loop, entry);
 }
 
 /* Runs the entries that are in the ring now, not those that they add. */
@@ -228,7 +231,16 @@ static int queue_due(pa_loop *loop)
 
 /* ---- Ticks ---- */
 
-static int run_once(pa_loop *loop)
+/* Whether the next tick begins without any Python code in between but what may run at any moment, as signal handlers do. Then the
+ * current task stays noted, for the next step to overwrite. */
+static bool next_tick_is_native(pa_loop *loop)
+{
+    return pa_ready_ring_len(&loop->ready) > 0 && !loop->stopping && loop->selector == NULL && loop->scheduled_list == NULL &&
+           !pa_link_is_linked(&loop->deferred) && !(pa_loop_overrides(loop) & (PA_OVER_RUN_ONCE | PA_OVER_PROCESS_EVENTS | PA_OVER_TIME));
+}
+
+/* more: the caller goes on with the next tick at once, unless the loop is stopping. */
+static int run_once(pa_loop *loop, bool more)
 {
     pa_loop_overrides(loop);
     /* While there is something to run, Python code looks for signals itself; but callbacks need not be Python code. */
@@ -254,7 +266,7 @@ static int run_once(pa_loop *loop)
         if (pa_loop_flush_current(loop) < 0)
             PyErr_WriteUnraisable((PyObject *)loop);
         pa_err_restore(raised);
-    } else {
+    } else if (!more || !next_tick_is_native(loop)) {
         rc = pa_loop_flush_current(loop);
     }
     if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
@@ -265,7 +277,7 @@ static int run_once(pa_loop *loop)
 
 static PyObject *loop_run_once(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    if (run_once((pa_loop *)self) < 0)
+    if (run_once((pa_loop *)self, false) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -282,7 +294,7 @@ static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
             rc = result != NULL ? 0 : -1;
             Py_XDECREF(result);
         } else {
-            rc = run_once(loop);
+            rc = run_once(loop, true);
         }
     } while (rc == 0 && !loop->stopping);
     pa_signals_end(loop);

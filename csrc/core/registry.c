@@ -1,8 +1,9 @@
 /* Which native tasks there are, for asyncio.all_tasks().
  *
  * Tasks that are not done form an intrusive list in the module state; the list owns nothing, a task leaves it when it is done or is
- * finalized. From 3.14 on CPython keeps a list of its own, into which real subclasses of asyncio.Task are put by _asyncio._register_task;
- * until 3.13 asyncio has a WeakSet, whose class pyasync/_registry.py replaces by one that asks _native_tasks() here.
+ * finalized. From 3.14 on CPython keeps a list of its own, into which _asyncio._register_task puts real subclasses of asyncio.Task; they
+ * leave it when they are finalized, as asyncio's own do. Until 3.13 asyncio has a WeakSet, whose class pyasync/_registry.py replaces by
+ * one that asks _native_tasks() here.
  */
 #include "core/registry.h"
 #include "core/future_impl.h"

@@ -4,8 +4,8 @@
 
 #include "rt/state.h"
 
-/* A task enters when it is made and leaves when it is done or deallocated; the link lies in the task. On 3.14 on the task is also
- * registered with _asyncio. 0 or -1. */
+/* A task enters when it is made; its link leaves the native list when it is done. From 3.14 on the task is also registered with
+ * _asyncio, until pa_registry_remove, which its finalizer or deallocator calls. 0 or -1. */
 int pa_registry_add(pa_state *st, PyObject *task, pa_link *link);
 void pa_registry_remove(pa_state *st, PyObject *task, pa_link *link);
 

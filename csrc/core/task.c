@@ -26,10 +26,21 @@ static int tell_base_name(PyObject *self, pa_task *t)
     return 0;
 }
 
+/* "Task-<number>", several times faster than by a format: from 3.14 on each task needs it. New. */
+static PyObject *numbered_name(uint64_t number)
+{
+    char text[] = "Task-18446744073709551615", *end = text + sizeof(text) - 1, *at = end;
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    memmove(at -= 5, "Task-", 5);
+    return PyUnicode_FromStringAndSize(at, end - at);
+}
+
 static PyObject *name_of(pa_task *t)
 {
     if (t->name == NULL)
-        t->name = PyUnicode_FromFormat("Task-%llu", (unsigned long long)t->number);
+        t->name = numbered_name(t->number);
     return t->name;
 }
 
@@ -216,7 +227,7 @@ static int is_destroyed_pending(pa_task *t)
     return t->future.state == PA_FUTURE_PENDING && t->log_destroy && t->future.loop != NULL;
 }
 
-/* It also leaves the registries here: when the collector takes the interpreter apart, nobody may be left to ask in dealloc. */
+/* It leaves CPython's list (3.14) here: when the collector takes the interpreter apart, nobody may be left to ask in dealloc. */
 static void task_finalize(PyObject *self)
 {
     pa_task *t = pa_task_find(self);
@@ -256,7 +267,6 @@ void pa_task_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-void pa_task_left(PyObject *self, pa_task *t) { pa_registry_remove(t->future.st, self, &t->link); }
 
 /* ---- Cancelling ---- */
 

@@ -111,9 +111,11 @@ void pa_signals_part_from_parent(pa_loop *loop)
         was = set_wakeup_fd(loop, was);
     if (was == -2)
         PyErr_Clear(); /* not the main thread: then none of ours is set */
+    loop->signal_run = false;
+    if (loop->selector != NULL)
+        return;
     pa_watch_detach(loop, &loop->signal_watch);
     pa_signals_close(loop);
-    loop->signal_run = false;
 }
 
 /* Sets ours if none is set. 0, or -1 with an exception; not being in the main thread is none.

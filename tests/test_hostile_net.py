@@ -1,11 +1,12 @@
 """Forks, signals, sockets and transports used as nobody should: each of these once ended otherwise than with asyncio."""
 import gc
+import re
 import subprocess
 import sys
 
 import pytest
 
-from lab import Lab
+from lab import Lab, scenario
 from support import PY, outcome
 
 
@@ -97,3 +98,16 @@ print(pyasync.run(asyncio.sleep(0, 4)))
     got = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     first = "3" if PY >= (3, 12) else "module pyasync._core does not support loading in subinterpreters"
     assert (got.returncode, got.stdout, got.stderr) == (0, f"{first}\n4\n", "")
+
+
+@pytest.mark.skipif(PY < (3, 12), reason="asyncio 3.11 lets two transports fight over one descriptor; pyasync never does")
+def test_a_socket_that_a_transport_has_is_named_in_the_error(same):
+    async def main(lab):
+        sock, peer = lab.pair("unix")
+        protocol = lab.protocol()
+        transport = await lab.attach(protocol, sock)
+        found = [outcome(lab.loop._make_socket_transport, what, protocol) for what in (sock, sock.fileno(), None, peer.fileno(), "x")]
+        transport.close()
+        return [[kind, error, re.sub(r"\d+", "N", text)] for kind, error, text in found[:3]] + [found[3][:1], found[4]]
+    got = same(scenario(main))["result"]
+    assert [error for _, error, _ in got[:3]] == ["RuntimeError", "RuntimeError", "ValueError"]

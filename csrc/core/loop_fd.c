@@ -134,6 +134,17 @@ static int displace_handles(pa_loop *loop, int fd)
     return rc;
 }
 
+static int check_free(pa_loop *loop, int fd, PyObject *shown);
+
+/* RuntimeError("File descriptor 5 is used by transport <...>") if a live, not closing transport has fd. 0 or -1. */
+static int check_number_free(pa_loop *loop, int fd)
+{
+    PyObject *shown = PyLong_FromLong(fd);
+    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
+    Py_XDECREF(shown);
+    return rc;
+}
+
 int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
 {
     watch->fd = -1;
@@ -142,7 +153,7 @@ int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return -1;
     }
-    if (pa_loop_require_open(loop) < 0 || pa_loop_check_fd_free(loop, fd) < 0)
+    if (pa_loop_require_open(loop) < 0 || check_number_free(loop, fd) < 0)
         return -1;
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL)
@@ -305,14 +316,6 @@ static int check_free(pa_loop *loop, int fd, PyObject *shown)
             return -1;
     }
     return check_python_transports(loop, fd, shown);
-}
-
-int pa_loop_check_fd_free(pa_loop *loop, int fd)
-{
-    PyObject *shown = PyLong_FromLong(fd);
-    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
-    Py_XDECREF(shown);
-    return rc;
 }
 
 /* int(obj.fileno()), or obj if it is an int. -1 with ValueError("Invalid file object: ..."), or with what int() says of its size. */

@@ -405,8 +405,10 @@ static PyObject *as_chunks(PyObject *iterable)
     PyObject *items = PySequence_List(iterable);
     PyObject *chunks = items != NULL ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; chunks != NULL && i < PyList_GET_SIZE(items); i++) {
-        PyObject *bytes = as_bytes(PyList_GET_ITEM(items, i));
-        if (bytes == NULL || PyList_Append(chunks, bytes) < 0)
+        PyObject *item = PyList_GET_ITEM(items, i);
+        int wanted = PA_WRITELINES_SKIPS_FALSE ? PyObject_IsTrue(item) : 1;
+        PyObject *bytes = wanted > 0 ? as_bytes(item) : NULL;
+        if (wanted != 0 && (bytes == NULL || PyList_Append(chunks, bytes) < 0))
             Py_CLEAR(chunks);
         Py_XDECREF(bytes);
     }

@@ -119,12 +119,6 @@ static int schedule_loss(pa_transport *self, PyObject *exc)
     return rc;
 }
 
-static void drop_queue(pa_transport *self)
-{
-    pa_write_queue_clear(&self->queue);
-    pa_loop_undefer(self->loop, &self->flush);
-}
-
 int pa_transport_force_close(pa_transport *self, PyObject *exc)
 {
     if (self->conn_lost || self->loop == NULL)
@@ -133,7 +127,7 @@ int pa_transport_force_close(pa_transport *self, PyObject *exc)
         return -1;
     if (self->conn_lost) /* the flush itself failed fatally */
         return 0;
-    drop_queue(self);
+    pa_stream_drop_queue(self);
     self->closing = true;
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
@@ -187,7 +181,7 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
     if (self->conn_lost == 0)
         self->conn_lost = 1;
     pa_watch_detach(self->loop, &self->watch);
-    drop_queue(self);
+    pa_stream_drop_queue(self);
 
     PyObject *error = NULL;
     PyObject *result = pa_transport_call(self, self->st->names.connection_lost, exc);

@@ -90,6 +90,8 @@ int pa_state_setup(PyObject *module, pa_state *st)
 {
     pa_link_init(&st->tasks);
     pa_link_init(&st->loops);
+    pa_link_init(&st->handle_runs);
+    pa_link_init(&st->handle_waits);
     if (intern_names(st) < 0)
         return -1;
     if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)

@@ -25,6 +25,8 @@ typedef struct pa_state {
     } handle;
     int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
     pa_link loops;              /* every loop whose poller is open: core/loop_fd.c */
+    pa_link handle_runs, handle_waits; /* calls of handles that threads share, and who waits for their end: core/handle_threads.c */
+    pa_mutex handle_lock;
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
         PyObject *first;

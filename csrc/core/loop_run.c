@@ -132,6 +132,8 @@ static int run_ready(pa_loop *loop)
     return rc;
 }
 
+size_t pa_loop_ready_len(const pa_loop *loop) { return pa_ready_ring_len(&loop->ready); }
+
 /* ---- Waiting ---- */
 
 /* Nanoseconds to wait in the poller: 0 for not at all, -1 for ever. -2 with an exception. */

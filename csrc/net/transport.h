@@ -3,6 +3,7 @@
  *   stream.c      reading and writing
  *   flow.c        the write buffer's water marks
  *   attributes.c  what can be asked of a transport: extra info, the Python socket, repr, asyncio's private names
+ * datagram.c and pipe.c make types of their own that begin with a pa_transport, and share what fits.
  *
  * Life of a connection. `closing` is set by close() or an error: no more reading. `conn_lost` counts from the moment connection_lost is
  * certain to come: nothing is sent any more, and asyncio counts further writes in it. `lost` is set when connection_lost is called,
@@ -64,6 +65,29 @@ typedef struct {
 PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int proto, pa_address *peer, PyObject *protocol,
                                 PyObject *server, PyObject *context);
 
+/* For the types that begin with a pa_transport: their slots, or what these call. pa_transport_free is the end of tp_dealloc. */
+PyObject *pa_transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+int pa_transport_traverse(PyObject *op, visitproc visit, void *arg);
+int pa_transport_clear(PyObject *op);
+void pa_transport_finalize(PyObject *op);
+void pa_transport_free(PyObject *op);
+extern PyMethodDef pa_transport_methods[]; /* close, abort, is_closing, set_protocol, get_protocol */
+extern PyMethodDef pa_reading_methods[];   /* is_reading, pause_reading, resume_reading: stream.c */
+
+/* The C type behind a transport class, over one of asyncio's transport classes. New, or NULL. */
+PyTypeObject *pa_transport_make_base(PyObject *module, pa_state *st, PyType_Spec *spec, PyTypeObject *base);
+
+/* A new transport takes a Python socket over; only `protocol` and those before it have to be there. 0 or -1. */
+int pa_transport_init(pa_transport *self, PyObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter, PyObject *extra,
+                      PyObject *server, PyObject *context);
+
+/* call_soon(protocol.connection_made, transport), then, in an entry of its own, reading starts and the waiter (or None) is woken: only
+ * when connection_made has been called. 0 or -1. */
+int pa_transport_schedule_start(pa_transport *self, PyObject *waiter);
+
+/* call_soon(self._call_connection_lost, exc). 0 or -1. */
+int pa_transport_schedule_loss(pa_transport *self, PyObject *exc);
+
 /* Whether `callable` (what loop._make_socket_transport gave) is our own factory. */
 int pa_transport_is_native_factory(PyObject *callable);
 
@@ -102,6 +126,9 @@ int pa_stream_want(pa_transport *self, unsigned add, unsigned drop);
 
 /* Makes the attempt to send that was put off (see stream.c); errors are handled as in write(). 0 or -1. */
 int pa_stream_flush(pa_transport *self);
+
+/* Calls body(self) in that context (borrowed). What body returns; -1 if there is an exception. */
+int pa_stream_in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *));
 
 extern PyMethodDef pa_stream_methods[];
 

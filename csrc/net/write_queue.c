@@ -52,9 +52,13 @@ static int push(pa_write_queue *queue, PyObject *owner, const char *ptr, size_t 
 
 void pa_write_queue_clear(pa_write_queue *queue)
 {
-    for (size_t i = 0; i < queue->len; i++)
-        Py_XDECREF(chunk_at(queue, i)->owner);
-    drop_ring(queue);
+    pa_write_queue old = *queue;
+    memset(queue, 0, sizeof(*queue));
+    for (size_t i = 0; i < old.len; i++) {
+        Py_XDECREF(chunk_at(&old, i)->owner);
+        Py_XDECREF(chunk_at(&old, i)->to);
+    }
+    drop_ring(&old);
 }
 
 int pa_write_queue_push_bytes(pa_write_queue *queue, PyObject *bytes)
@@ -133,4 +137,43 @@ int pa_write_queue_send(pa_write_queue *queue, int fd)
             return PA_QUEUE_FULL;
     }
     return PA_QUEUE_SENT;
+}
+
+/* ---- Datagrams ---- */
+
+int pa_write_queue_push_datagram(pa_write_queue *queue, PyObject *bytes, PyObject *to, size_t cost)
+{
+    if (queue->len == queue->cap && grow(queue) < 0)
+        return -1;
+    size_t len = (size_t)PyBytes_GET_SIZE(bytes);
+    *chunk_at(queue, queue->len) =
+        (pa_chunk){.owner = Py_NewRef(bytes), .to = Py_XNewRef(to), .ptr = PyBytes_AS_STRING(bytes), .len = len};
+    queue->len++;
+    queue->bytes += len + cost;
+    return 0;
+}
+
+pa_chunk pa_write_queue_pop_datagram(pa_write_queue *queue, size_t cost)
+{
+    pa_chunk chunk = *chunk_at(queue, 0);
+    queue->head = (queue->head + 1) & (queue->cap - 1);
+    queue->len--;
+    queue->bytes -= chunk.len + cost;
+    if (queue->len == 0 && queue->cap > KEEP_CAP)
+        drop_ring(queue);
+    return chunk;
+}
+
+int pa_write_queue_unpop_datagram(pa_write_queue *queue, pa_chunk chunk, size_t cost)
+{
+    if (queue->len == queue->cap && grow(queue) < 0) {
+        Py_XDECREF(chunk.owner);
+        Py_XDECREF(chunk.to);
+        return -1;
+    }
+    queue->head = (queue->head - 1) & (queue->cap - 1);
+    *chunk_at(queue, 0) = chunk;
+    queue->len++;
+    queue->bytes += chunk.len + cost;
+    return 0;
 }

@@ -305,7 +305,9 @@ static int count_lost_write(pa_transport *self)
 {
     if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
         return 0;
-    PyObject *result = PyObject_CallMethod(self->st->logger, "warning", "s", "socket.send() raised exception.");
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "warning", "s", "socket.send() raised exception.") : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }

@@ -34,7 +34,9 @@ int pa_transport_debug(pa_transport *self, const char *format)
 {
     if (self->loop == NULL || !pa_loop_is_debug(self->loop))
         return 0;
-    PyObject *result = PyObject_CallMethod(self->st->logger, "debug", "sO", format, (PyObject *)self);
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "debug", "sO", format, (PyObject *)self) : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -65,10 +67,12 @@ static int log_fatal(pa_transport *self, PyObject *exc, const char *message)
 {
     if (!pa_loop_is_debug(self->loop))
         return 0;
-    PyObject *method = PyObject_GetAttr(self->st->logger, self->st->names.debug);
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *method = logger != NULL ? PyObject_GetAttr(logger, self->st->names.debug) : NULL;
     PyObject *args = Py_BuildValue("(sOs)", "%r: %s", (PyObject *)self, message);
     PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", exc);
     PyObject *result = method != NULL && args != NULL && kwargs != NULL ? PyObject_Call(method, args, kwargs) : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(method);
     Py_XDECREF(args);
     Py_XDECREF(kwargs);

@@ -1,5 +1,12 @@
 """Forks, signals, sockets and transports used as nobody should: each of these once ended otherwise than with asyncio."""
-import asyncio
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from lab import Lab
+from support import PY, outcome
 
 
 # --- forks -------------------------------------------------------------------------------------------------------------
@@ -44,3 +51,49 @@ aio.run(main())
 print(count)
 """)
     assert (got.returncode, got.stdout, got.stderr) == (0, "5000\n", "")
+
+
+# --- transports --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("call", ["write", "close", "write_eof", "get_write_buffer_size", "abort"])
+def test_a_blocked_transport_whose_loop_was_closed(same, call):
+    """What is buffered then stays so: there is nobody to try again."""
+    def scenario(aio):
+        with Lab(aio) as lab:
+            protocol, _ = lab.run(lab.connect("unix"))
+            transport = protocol.transport
+            lab.fill(transport, 1000)
+            lab.loop.close()
+            found = [outcome(getattr(transport, call), *[b"x"] * (call == "write")), transport.is_closing()]
+            if call in ("write", "get_write_buffer_size"):
+                found[0] = found[0][0]
+            with pytest.warns(ResourceWarning):
+                del protocol.transport, transport
+                gc.collect()
+            return found
+    same(scenario)
+
+
+# --- subinterpreters ---------------------------------------------------------------------------------------------------
+
+def test_an_import_in_a_subinterpreter_leaves_the_main_one_alone():
+    """3.11's asyncio shares its set of tasks between interpreters: what the one puts there, the other finds without its globals."""
+    pytest.importorskip("pyasync")
+    pytest.importorskip("_testcapi")
+    source = """
+import sys, _testcapi
+_testcapi.run_in_subinterp(f'''
+import sys
+sys.path[:] = {sys.path!r}
+try:
+    import pyasync, asyncio
+    print(pyasync.run(asyncio.sleep(0, 3)))
+except ImportError as e:
+    print(e)
+''')
+import pyasync, asyncio
+print(pyasync.run(asyncio.sleep(0, 4)))
+"""
+    got = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    first = "3" if PY >= (3, 12) else "module pyasync._core does not support loading in subinterpreters"
+    assert (got.returncode, got.stdout, got.stderr) == (0, f"{first}\n4\n", "")

@@ -223,12 +223,13 @@ static int send_one(pa_datagram *self, PyObject *data, PyObject *to)
 /* Asks for a report when the descriptor takes more. 0 or -1. */
 static int wait_for_room(pa_transport *self)
 {
-    if (self->watch.events & PA_POLL_OUT)
+    if (self->blocked)
         return 0;
     PyObject *context = pa_transport_context(self);
     if (context == NULL)
         return -1;
     Py_XSETREF(self->write_context, context);
+    self->blocked = true;
     return pa_stream_want(self, PA_POLL_OUT, 0);
 }
 
@@ -273,6 +274,7 @@ static int write_ready(pa_transport *self)
         return -1;
     if (self->lost || !pa_write_queue_is_empty(&self->queue))
         return 0;
+    self->blocked = false;
     if (pa_stream_want(self, 0, PA_POLL_OUT) < 0)
         return -1;
     return self->closing && !self->conn_lost ? pa_transport_lose(self, Py_None) : 0;
@@ -284,7 +286,7 @@ static int on_ready(pa_loop *loop, PyObject *owner, unsigned events)
     int rc = 0;
     if (events & PA_POLL_IN)
         rc = pa_stream_in_context(self, self->read_context, read_ready);
-    if (rc == 0 && (events & PA_POLL_OUT) && (self->watch.events & PA_POLL_OUT))
+    if (rc == 0 && (events & PA_POLL_OUT) && self->blocked)
         rc = pa_stream_in_context(self, self->write_context, write_ready);
     return rc;
 }
@@ -321,9 +323,7 @@ static int count_lost_write(pa_transport *self)
 {
     if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
         return 0;
-    PyObject *result = PyObject_CallMethod(self->st->logger, "warning", "s", "socket.send() raised exception.");
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    return pa_transport_log(self, "warning", "socket.send() raised exception.", NULL);
 }
 
 static int do_sendto(pa_datagram *self, PyObject *data, PyObject *addr)

@@ -30,15 +30,19 @@ PyObject *pa_transport_call(pa_transport *self, PyObject *name, PyObject *arg)
     return result;
 }
 
-int pa_transport_debug(pa_transport *self, const char *format)
+int pa_transport_log(pa_transport *self, const char *level, const char *format, PyObject *arg)
 {
-    if (self->loop == NULL || !pa_loop_is_debug(self->loop))
-        return 0;
-    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
-    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "debug", "sO", format, (PyObject *)self) : NULL;
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger), *result = NULL;
+    if (logger != NULL)
+        result = arg != NULL ? PyObject_CallMethod(logger, level, "sO", format, arg) : PyObject_CallMethod(logger, level, "s", format);
     Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+int pa_transport_debug(pa_transport *self, const char *format)
+{
+    return self->loop != NULL && pa_loop_is_debug(self->loop) ? pa_transport_log(self, "debug", format, (PyObject *)self) : 0;
 }
 
 /* server._attach(transport), or without the argument where the server only counts. */
@@ -118,12 +122,6 @@ int pa_transport_schedule_loss(pa_transport *self, PyObject *exc)
     return rc;
 }
 
-static void drop_queue(pa_transport *self)
-{
-    pa_write_queue_clear(&self->queue);
-    pa_loop_undefer(self->loop, &self->flush);
-}
-
 int pa_transport_force_close(pa_transport *self, PyObject *exc)
 {
     if (self->conn_lost || self->loop == NULL)
@@ -132,7 +130,7 @@ int pa_transport_force_close(pa_transport *self, PyObject *exc)
         return -1;
     if (self->conn_lost) /* the flush itself failed fatally */
         return 0;
-    drop_queue(self);
+    pa_stream_drop_queue(self);
     self->closing = true;
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
@@ -186,7 +184,7 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
     if (self->conn_lost == 0)
         self->conn_lost = 1;
     pa_watch_detach(self->loop, &self->watch);
-    drop_queue(self);
+    pa_stream_drop_queue(self);
 
     PyObject *error = NULL;
     PyObject *result = pa_transport_call(self, self->st->names.connection_lost, exc);

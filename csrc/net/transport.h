@@ -51,6 +51,7 @@ typedef struct {
     int family, type, proto; /* of the socket, for making `sock` */
     bool open;             /* there is a descriptor to close */
     bool closing, paused, eof, lost, buffered, protocol_paused, sock_held;
+    bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */
     bool named;            /* `extra` has the addresses already: their family is not ours to translate */
     bool extra_done;
 } pa_transport;
@@ -108,6 +109,8 @@ int pa_transport_close(pa_transport *self);
 /* connection_lost(exc), then letting everything go; nothing the second time. 0, or -1 with what connection_lost raised. */
 int pa_transport_lose(pa_transport *self, PyObject *exc);
 
+/* logger.<level>(format[, arg]); arg may be NULL. 0 or -1. */
+int pa_transport_log(pa_transport *self, const char *level, const char *format, PyObject *arg);
 /* logger.debug(format, transport) if the loop is in debug mode. 0 or -1. */
 int pa_transport_debug(pa_transport *self, const char *format);
 
@@ -126,6 +129,8 @@ int pa_stream_want(pa_transport *self, unsigned add, unsigned drop);
 
 /* Makes the attempt to send that was put off (see stream.c); errors are handled as in write(). 0 or -1. */
 int pa_stream_flush(pa_transport *self);
+/* Forgets what is queued. */
+void pa_stream_drop_queue(pa_transport *self);
 
 /* Calls body(self) in that context (borrowed). What body returns; -1 if there is an exception. */
 int pa_stream_in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *));

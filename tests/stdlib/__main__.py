@@ -1,5 +1,6 @@
 """python tests/stdlib: CPython's own asyncio tests, run against pyasync. See README.md beside this file."""
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -25,7 +26,7 @@ class Lost(Exception):
 def worker(mode, module, what, tests=(), *, timeout):
     """Runs a worker; yields its reports. Lost, with what it wrote to stderr, if it did not come to its end."""
     reader, writer = os.pipe()
-    env = {**os.environ, "REPORT_FD": str(writer), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "REPORT_FD": str(writer), "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), mode, module, what, *tests], env=env, cwd=folder,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writer],
@@ -175,8 +176,10 @@ def main():
         import document
         return document.write(options.document)
 
-    import test.test_asyncio
-    folder = pathlib.Path(test.test_asyncio.__file__).parent
+    try:
+        folder = pathlib.Path(importlib.util.find_spec(modes.PACKAGE).origin).parent
+    except (ImportError, AttributeError):
+        parser.error(f"this Python has no {modes.PACKAGE}: some systems package it apart, Debian as libpython3.x-testsuite")
     chosen = {}
     for name in options.what or sorted(p.stem for p in folder.glob("test_*.py")):
         module, _, rest = name.partition(".")

@@ -529,7 +529,8 @@ int pa_datagram_setup(PyObject *module, pa_state *st)
     if (base == NULL)
         return -1;
     int rc = -1;
-    if (pa_type_add_methods(base, pa_transport_methods) == 0 && pa_type_add_methods(base, pa_reading_methods) == 0 &&
+    if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, pa_transport_methods) == 0 &&
+         pa_type_add_methods(base, pa_reading_methods) == 0 &&
         pa_type_add_methods(base, pa_flow_methods) == 0 && pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
         pa_type_add_getsets(base, datagram_getsets) == 0 && (st->DatagramTransport = make_public_class(base)) != NULL)
         rc = PyModule_AddObjectRef(module, "DatagramTransport", (PyObject *)st->DatagramTransport);

@@ -84,22 +84,24 @@ static int log_fatal(pa_transport *self, PyObject *exc, const char *message)
     return result != NULL ? 0 : -1;
 }
 
+int pa_transport_tell(pa_transport *self, PyObject *exc, const char *message, bool in_debug_only)
+{
+    if (in_debug_only)
+        return log_fatal(self, exc, message);
+    PyObject *loop = Py_NewRef(self->loop_obj);
+    PyObject *protocol = Py_XNewRef(self->protocol);
+    int rc = pa_loop_report(loop, exc, message, "transport", (PyObject *)self, "protocol", protocol != NULL ? protocol : Py_None, NULL);
+    Py_XDECREF(protocol);
+    Py_DECREF(loop);
+    return rc;
+}
+
 int pa_transport_fatal(pa_transport *self, PyObject *exc, const char *message)
 {
     if (self->loop == NULL)
         return 0;
-    int rc;
-    if (PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError))
-        rc = log_fatal(self, exc, message);
-    else {
-        PyObject *loop = Py_NewRef(self->loop_obj);
-        PyObject *protocol = Py_XNewRef(self->protocol);
-        rc = pa_loop_report(loop, exc, message, "transport", (PyObject *)self, "protocol", protocol != NULL ? protocol : Py_None,
-                            NULL);
-        Py_XDECREF(protocol);
-        Py_DECREF(loop);
-    }
-    return rc < 0 ? -1 : pa_transport_force_close(self, exc);
+    bool in_debug_only = PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError);
+    return pa_transport_tell(self, exc, message, in_debug_only) < 0 ? -1 : pa_transport_force_close(self, exc);
 }
 
 int pa_transport_fatal_raised(pa_transport *self, const char *message)
@@ -625,17 +627,21 @@ static PyObject *run_watch(PyObject *op, unsigned events)
 static PyObject *method_read_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_IN); }
 static PyObject *method_write_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_OUT); }
 
-PyMethodDef pa_transport_methods[] = {
-    {"close", method_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
-    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
+PyMethodDef pa_transport_common_methods[] = {
     {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
     {"set_protocol", (PyCFunction)(void (*)(void))method_set_protocol, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("set_protocol($self, /, protocol)\n--\n\nSwitch to another protocol.")},
     {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
+    {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
+    {NULL},
+};
+
+PyMethodDef pa_transport_methods[] = {
+    {"close", method_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
+    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"_force_close", method_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
     {"_start", method_start, METH_O, NULL},
     {"_read_ready", method_read_ready, METH_NOARGS, NULL},
     {"_write_ready", method_write_ready, METH_NOARGS, NULL},
@@ -729,7 +735,7 @@ static int make_types(PyObject *module, pa_state *st)
     if (base == NULL)
         return -1;
     int rc = -1;
-    if (pa_type_add_methods(base, stream_only_methods) == 0 && pa_type_add_methods(base, pa_reading_methods) == 0 &&
+    if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, stream_only_methods) == 0 && pa_type_add_methods(base, pa_reading_methods) == 0 &&
         pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
         pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
         (st->SocketTransport = make_public_class(base)) != NULL)

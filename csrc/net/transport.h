@@ -72,8 +72,9 @@ int pa_transport_traverse(PyObject *op, visitproc visit, void *arg);
 int pa_transport_clear(PyObject *op);
 void pa_transport_finalize(PyObject *op);
 void pa_transport_free(PyObject *op);
-extern PyMethodDef pa_transport_methods[]; /* close, abort, is_closing, set_protocol, get_protocol */
-extern PyMethodDef pa_reading_methods[];   /* is_reading, pause_reading, resume_reading: stream.c */
+extern PyMethodDef pa_transport_common_methods[]; /* is_closing, set_protocol, get_protocol, _call_connection_lost */
+extern PyMethodDef pa_transport_methods[];        /* close, abort and others that go by the watch */
+extern PyMethodDef pa_reading_methods[];          /* is_reading, pause_reading, resume_reading: stream.c */
 
 /* The C type behind a transport class, over one of asyncio's transport classes. New, or NULL. */
 PyTypeObject *pa_transport_make_base(PyObject *module, pa_state *st, PyType_Spec *spec, PyTypeObject *base);
@@ -98,6 +99,9 @@ PyObject *pa_transport_context(const pa_transport *self);
 /* asyncio's _fatal_error: tells the loop's handler (an OSError only the debug log) and force-closes. `exc` is borrowed. 0, or -1 if an
  * exception got through. */
 int pa_transport_fatal(pa_transport *self, PyObject *exc, const char *message);
+
+/* The first half of it: tells the loop's handler, or only the debug log. 0, or -1 if an exception got through. */
+int pa_transport_tell(pa_transport *self, PyObject *exc, const char *message, bool in_debug_only);
 
 /* For after user code raised: SystemExit and KeyboardInterrupt stay raised (-1), anything else is taken and is fatal. */
 int pa_transport_fatal_raised(pa_transport *self, const char *message);

@@ -106,8 +106,21 @@ static void consume(pa_write_queue *queue, size_t taken)
         drop_ring(queue);
 }
 
+static ssize_t send_iov(int fd, struct iovec *iov, size_t count)
+{
+    if (count == 1)
+        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+static ssize_t write_iov(int fd, struct iovec *iov, size_t count)
+{
+    return count == 1 ? pa_sys_write(fd, iov[0].iov_base, iov[0].iov_len) : pa_sys_writev(fd, iov, (int)count);
+}
+
 /* One call. *offered is how many bytes it was given. */
-static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
+static ssize_t move_once(const pa_write_queue *queue, int fd, ssize_t (*move)(int, struct iovec *, size_t), size_t *offered)
 {
     struct iovec iov[IOV_BATCH];
     size_t count = queue->len < IOV_BATCH ? queue->len : IOV_BATCH;
@@ -117,17 +130,14 @@ static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
         iov[i] = (struct iovec){.iov_base = (void *)chunk->ptr, .iov_len = chunk->len};
         *offered += chunk->len;
     }
-    if (count == 1)
-        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-    return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+    return move(fd, iov, count);
 }
 
-int pa_write_queue_send(pa_write_queue *queue, int fd)
+static int move_all(pa_write_queue *queue, int fd, ssize_t (*move)(int, struct iovec *, size_t))
 {
     while (queue->len > 0) {
         size_t offered;
-        ssize_t taken = send_once(queue, fd, &offered);
+        ssize_t taken = move_once(queue, fd, move, &offered);
         if (taken == -EAGAIN || taken == -EWOULDBLOCK)
             return PA_QUEUE_FULL;
         if (taken < 0)
@@ -138,6 +148,10 @@ int pa_write_queue_send(pa_write_queue *queue, int fd)
     }
     return PA_QUEUE_SENT;
 }
+
+int pa_write_queue_send(pa_write_queue *queue, int fd) { return move_all(queue, fd, send_iov); }
+
+int pa_write_queue_write(pa_write_queue *queue, int fd) { return move_all(queue, fd, write_iov); }
 
 /* ---- Datagrams ---- */
 

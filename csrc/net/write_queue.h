@@ -43,6 +43,8 @@ int pa_write_queue_own_tail(pa_write_queue *queue);
  * empty; PA_QUEUE_FULL: the descriptor takes no more for now; else -errno. */
 enum { PA_QUEUE_SENT = 0, PA_QUEUE_FULL = 1 };
 int pa_write_queue_send(pa_write_queue *queue, int fd);
+/* The same for what need not be a socket: write(2) and writev(2). */
+int pa_write_queue_write(pa_write_queue *queue, int fd);
 
 /* ---- Datagrams: never joined, sent one by one by whoever knows how. A queue holds either these or a stream. ---- */
 

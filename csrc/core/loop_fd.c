@@ -243,6 +243,14 @@ static PyMethodDef call_watch_def = {"_ready", call_watch, METH_NOARGS, NULL};
 
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry)
 {
+    /* Transports have methods under asyncio's names: those read better in a message. */
+    PyObject *name = entry->events == PA_POLL_IN    ? loop->st->names._read_ready
+                     : entry->events == PA_POLL_OUT ? loop->st->names._write_ready
+                                                    : NULL;
+    PyObject *method;
+    int found = name != NULL ? pa_getattr_optional(entry->a, name, &method) : 0;
+    if (found != 0)
+        return found > 0 ? method : NULL;
     PyObject *self = Py_BuildValue("(OONI)", (PyObject *)loop, entry->a, PyLong_FromVoidPtr(entry->b), (unsigned)entry->events);
     PyObject *callable = self != NULL ? PyCFunction_New(&call_watch_def, self) : NULL;
     Py_XDECREF(self);

@@ -197,6 +197,9 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 #define PA_TRANSPORT_CONTEXT(value) ((PyObject *)NULL)
 #endif
 
+#define PA_SENDS_EMPTY_DATAGRAMS (PY_VERSION_HEX >= 0x030D0000)
+#define PA_DATAGRAM_COST (PY_VERSION_HEX >= 0x030D0000 ? 8 : 0) /* what a queued datagram counts besides its data, bytes */
+
 /* ---- Module slots ---- */
 #if PY_VERSION_HEX >= 0x030C0000
 #define PA_MODULE_SLOT_INTERPRETERS {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},

@@ -138,3 +138,25 @@ int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods)
     }
     return 0;
 }
+
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs)
+{
+    for (PyGetSetDef *def = defs; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)type, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pa_import_from(const char *module_name, const char *name, PyObject **out)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL)
+        return -1;
+    *out = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *out != NULL ? 0 : -1;
+}

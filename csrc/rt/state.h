@@ -60,4 +60,9 @@ int pa_state_clear(pa_state *st);
 /* Adds methods to a type that another file made (how net/ gives the loop its factories without core/ knowing net/). 0 or -1. */
 int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods);
 
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs);
+
+/* from module_name import name. *out is new. 0 or -1. */
+int pa_import_from(const char *module_name, const char *name, PyObject **out);
+
 #endif

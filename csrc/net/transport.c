@@ -291,18 +291,15 @@ PyObject *pa_transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static int socket_fd(PyObject *sock)
+/* sock.fileno(). -1 with an exception, or for a closed socket. */
+static int socket_fd(pa_transport *self, PyObject *sock)
 {
-    PyObject *number = PyObject_CallMethod(sock, "fileno", NULL);
+    PyObject *number = PyObject_CallMethodNoArgs(sock, self->st->names.fileno);
     long fd = number != NULL ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
-    if (fd == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
-            PyErr_ExceptionMatches(PyExc_ValueError))
-            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", sock);
-        return -2;
-    }
-    return (int)fd;
+    if (fd < -1 || fd > INT_MAX)
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+    return fd < -1 || fd > INT_MAX ? -1 : (int)fd;
 }
 
 /* Takes the Python socket over. */
@@ -335,8 +332,12 @@ int pa_transport_init(pa_transport *self, PyObject *loop, PyObject *sock, PyObje
         return -1;
     }
     self->loop_obj = Py_NewRef(loop);
-    int fd = socket_fd(sock);
-    if (fd == -2 || pa_loop_check_fd_free(self->loop, fd) < 0)
+    PyObject *is_free = PyObject_CallMethodOneArg(loop, self->st->names._ensure_fd_no_transport, sock);
+    if (is_free == NULL)
+        return -1;
+    Py_DECREF(is_free);
+    int fd = socket_fd(self, sock);
+    if (fd == -1 && PyErr_Occurred())
         return -1;
     if (extra != NULL && extra != Py_None)
         self->extra = Py_NewRef(extra);

@@ -10,7 +10,7 @@ static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
         pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
-        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup,
+        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_datagram_setup, pa_pipe_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

@@ -86,6 +86,9 @@ bool pa_loop_defer(pa_loop *loop, pa_deferred *work);
 /* The work is done, or not needed any more. Idempotent; may drop the loop's reference to the owner. */
 void pa_loop_undefer(pa_loop *loop, pa_deferred *work);
 
+/* How many entries wait in the ready ring. What user code did not change it scheduled nothing on this loop. */
+size_t pa_loop_ready_len(const pa_loop *loop);
+
 /* ---- Properties ---- */
 
 /* The native loop behind `obj`, borrowed, or NULL (no exception) if it is none. Python subclasses of the loop count. */

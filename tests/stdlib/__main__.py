@@ -1,5 +1,6 @@
 """python tests/stdlib: CPython's own asyncio tests, run against pyasync. See README.md beside this file."""
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -25,7 +26,7 @@ class Lost(Exception):
 def worker(mode, module, what, tests=(), *, timeout):
     """Runs a worker; yields its reports. Lost, with what it wrote to stderr, if it did not come to its end."""
     reader, writer = os.pipe()
-    env = {**os.environ, "REPORT_FD": str(writer), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "REPORT_FD": str(writer), "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), mode, module, what, *tests], env=env, cwd=folder,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writer],
@@ -119,6 +120,7 @@ def judge(mode, module, cls, test, result, reasons, timeout):
         verdict, text = "failed", result["text"]
     reason = reasons.find(module, cls, test)
     if reason is not None:
+        reasons.used.add(reason)
         return "not applicable", reason
     if result["outcome"] == "failed" and not test.startswith("<"):
         control = run_class("asyncio", module, cls, [test], timeout)[test]
@@ -140,7 +142,10 @@ def run_module(mode, module, only, options, reasons, log):
         tests = [t for t in tests if not only or any(f"{cls}.{t}".startswith(prefix) for prefix in only)]
         if not tests:
             continue
-        for test, result in run_class(mode, module, cls, tests, options.timeout).items():
+        listed = [t for t in tests if reasons.find(module, cls, t)]      # some of them hang: they get less time
+        results = run_class(mode, module, cls, [t for t in tests if t not in listed], options.timeout)
+        results.update(run_class(mode, module, cls, listed, min(options.timeout, 10)))
+        for test, result in results.items():
             verdict, text = judge(mode, module, cls, test, result, reasons, options.timeout)
             name = f"{module}.{cls}.{test}"
             judged[name] = {"verdict": verdict, "text": text}
@@ -171,12 +176,15 @@ def main():
     parser.add_argument("--document", type=pathlib.Path, metavar="FOLDER",
                         help="run nothing: write the results kept in FOLDER into docs/compatibility.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # takes the worker along
     if options.document:
         import document
         return document.write(options.document)
 
-    import test.test_asyncio
-    folder = pathlib.Path(test.test_asyncio.__file__).parent
+    try:
+        folder = pathlib.Path(importlib.util.find_spec(modes.PACKAGE).origin).parent
+    except (ImportError, AttributeError):
+        parser.error(f"this Python has no {modes.PACKAGE}: some systems package it apart, Debian as libpython3.x-testsuite")
     chosen = {}
     for name in options.what or sorted(p.stem for p in folder.glob("test_*.py")):
         module, _, rest = name.partition(".")

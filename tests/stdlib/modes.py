@@ -16,6 +16,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import inspect
+import os
 import re
 import sys
 import unittest.async_case
@@ -23,7 +24,7 @@ import warnings
 from asyncio import base_events, proactor_events, selector_events, unix_events  # noqa: F401: the Windows loop stays asyncio's
 
 MODES = ("loop", "install", "import", "types", "types-task", "types-future", "types-call-soon", "types-asyncio")
-PACKAGE = "test.test_asyncio"
+PACKAGE = os.environ.get("STDLIB_SUITE", "test.test_asyncio")   # another one where the command itself is tested
 MAKE_BASE_LOOPS = ("test_base_events", "test_futures", "test_pep492", "test_runners", "test_selector_events")
 
 made = {"pyasync": 0, "asyncio": 0}               # loops so far, by kind

@@ -205,12 +205,14 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_THROW_STOP_AT_START (PY_VERSION_HEX >= 0x030C0000)       /* a StopIteration thrown into a coroutine not started stays one */
+#define PA_DONE_CORO_IGNORES_THROWN (PY_VERSION_HEX >= 0x030F0000)  /* throw() of a coroutine that ended does not look at its arguments */
 #define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 
 #define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
 #define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)
+#define PA_WRITELINES_SKIPS_FALSE (PY_VERSION_HEX >= 0x030E0000) /* chunks that are false are passed over, even None */
 #if PY_VERSION_HEX >= 0x030E0000
 #define PA_WRITE_TYPE_ERROR "data argument must be a bytes, bytearray, or memoryview object, not %R"
 #else

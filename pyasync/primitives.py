@@ -8,13 +8,16 @@ import asyncio
 
 from . import _core
 
-__all__ = ("Event", "Lock")
+__all__ = ("Event", "LifoQueue", "Lock", "PriorityQueue", "Queue")
 
 
-def _joined(name):
+def _joined(name, *bases):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    return type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__})
 
 
 Event = _joined("Event")
 Lock = _joined("Lock")
+Queue = _joined("Queue")
+PriorityQueue = _joined("PriorityQueue", Queue)
+LifoQueue = _joined("LifoQueue", Queue)

@@ -224,9 +224,7 @@ static PyObject *finished_event(PyObject *self)
 {
     queue *q = (queue *)self;
     if (q->finished == NULL) {
-        PyObject *module = PyImport_ImportModule("pyasync.primitives");
-        PyObject *made = module != NULL ? PyObject_CallMethod(module, "Event", NULL) : NULL;
-        Py_XDECREF(module);
+        PyObject *made = PyObject_CallNoArgs(q->bound.st->visible_event);
         if (made == NULL || (q->unfinished == 0 && done(PyObject_CallMethodNoArgs(made, q->bound.st->names.set)) < 0)) {
             Py_XDECREF(made);
             return NULL;

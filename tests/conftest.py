@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -23,6 +24,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # a coroutine never awaited, a socket left open, an exception in __del__: each fails the test that did it
     config.addinivalue_line("filterwarnings", "error")
+    # A shell starts its background jobs with Ctrl-C ignored, and what they start inherits that: tests that send it would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc):

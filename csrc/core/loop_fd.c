@@ -85,7 +85,7 @@ int pa_loop_want(pa_loop *loop, int fd, unsigned events)
             return -1;
         if ((slot = find_slot(loop, fd)) == NULL)
             return raise_closed_meanwhile();
-    } else {
+    } else if (loop->poller != NULL) { /* a forked child may have failed to make its own */
         int rc = loop->poller_ops->set(loop->poller, fd, was, events);
         if (rc < 0) {
             pa_error_from_rc(rc);
@@ -628,14 +628,14 @@ static int replace_poller(pa_loop *loop)
 
 void pa_loop_part_from_parent(pa_loop *loop)
 {
-    pa_signals_part_from_parent(loop);
-    if (loop->selector != NULL) /* its owner's business */
-        return;
-    int rc = replace_poller(loop);
-    if (rc < 0) {
-        pa_error_from_rc(rc);
-        PyErr_WriteUnraisable((PyObject *)loop);
+    if (loop->selector == NULL) { /* a user's selector is its owner's business */
+        int rc = replace_poller(loop);
+        if (rc < 0) {
+            pa_error_from_rc(rc);
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
     }
+    pa_signals_part_from_parent(loop); /* after the poller: what it takes out of the old one would be gone for the parent, too */
 }
 
 static void empty_slot(pa_loop *loop, int fd)

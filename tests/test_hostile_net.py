@@ -1,0 +1,46 @@
+"""Forks, signals, sockets and transports used as nobody should: each of these once ended otherwise than with asyncio."""
+import asyncio
+
+
+# --- forks -------------------------------------------------------------------------------------------------------------
+
+def test_a_fork_leaves_the_parents_signals_alone(script):
+    """The child's copy of the loop shares the set of watched descriptors with the parent's until it has one of its own."""
+    got = script("""
+import os, signal
+async def main():
+    loop, got = aio.get_running_loop(), []
+    loop.add_signal_handler(signal.SIGUSR1, got.append, "parent")
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    for _ in range(200):
+        if got:
+            break
+        await aio.sleep(0.005)
+    print(got)
+aio.run(main())
+""")
+    assert (got.returncode, got.stdout) == (0, "['parent']\n"), got.stderr
+
+
+# --- signals -----------------------------------------------------------------------------------------------------------
+
+def test_signals_while_a_callback_computes_are_not_commented(script):
+    """A profiler's timer: asyncio sets no wakeup descriptor for Python's own handlers, so nothing can be full."""
+    got = script("""
+import os, signal
+count = 0
+def handler(*args):
+    global count
+    count += 1
+signal.signal(signal.SIGUSR1, handler)
+async def main():
+    for _ in range(5000):
+        os.kill(os.getpid(), signal.SIGUSR1)
+aio.run(main())
+print(count)
+""")
+    assert (got.returncode, got.stdout, got.stderr) == (0, "5000\n", "")

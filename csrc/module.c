@@ -5,12 +5,17 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "sync/ensure.h"
+#include "sync/gather.h"
+#include "sync/observer.h"
+#include "sync/shield.h"
 
 static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
         pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
         pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup,
+        pa_observer_setup, pa_ensure_setup, pa_gather_setup, pa_shield_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

@@ -53,6 +53,8 @@ _changes = [
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
+for _name in ("ensure_future", "gather", "shield"):
+    _changes += [(asyncio, _name, getattr(overlays, _name)), (tasks, _name, getattr(overlays, _name))]
 if hasattr(unix_events, "EventLoop"):                        # 3.13
     _changes += [(asyncio, "EventLoop", _Loop), (unix_events, "EventLoop", _Loop)]
 if hasattr(tasks, "eager_task_factory"):                     # 3.12
@@ -83,7 +85,7 @@ def install():
     - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
       is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
       class's internals; derive from pyasync.EventLoop for a native one.
-    - asyncio.eager_task_factory, and the future of gather().
+    - asyncio.eager_task_factory, ensure_future(), gather() and its future, shield().
 
     asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
     Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.

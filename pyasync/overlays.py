@@ -2,9 +2,9 @@
 of asyncio that would otherwise make asyncio's own futures, tasks or loops.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
-The exceptions are gather(), whose future is a class of its own, eager_task_factory, and, up to 3.13, the functions that make
-a loop when there is none. These are asyncio's own code objects, run with other globals: each Python version's behaviour
-comes with them.
+The exceptions are eager_task_factory and the functions that make a loop when there is none, up to 3.13. These are asyncio's own
+code objects, run with other globals: each Python version's behaviour comes with them. What is in C as well is in C for the usual
+case, a call in a running loop, and leaves the others to them.
 """
 import asyncio
 import functools
@@ -54,25 +54,6 @@ class Overlay(types.ModuleType):
         return sorted({*self.__dict__, *dir(self._original)} - {"_original", "_before"})
 
 
-class _GatheringFuture(Future):
-    """The future of gather(): cancelling it cancels the children, and it is cancelled when they are done."""
-
-    def __init__(self, children, *, loop):
-        super().__init__(loop=loop)
-        self._children = children
-        self._cancel_requested = False
-
-    def cancel(self, msg=None):
-        """Cancels the children that are not done; True if there was one. msg goes to their CancelledError."""
-        if self.done():
-            return False
-        cancelled = [child.cancel(msg=msg) for child in self._children]
-        if not any(cancelled):
-            return False
-        self._cancel_requested = True
-        return True
-
-
 def _rebound(names, namespace):
     """asyncio's functions of these names, seeing namespace as their globals; they find each other there as well."""
     for name in names:
@@ -93,6 +74,8 @@ if hasattr(_events, "_get_event_loop"):                      # 3.11
     _names["_get_event_loop"] = lambda stacklevel=3: policy.get_event_loop()
 events = Overlay(_events, _names)
 
+# What the native functions leave to asyncio's: calls without a running loop, unusual arguments.
+_GatheringFuture = _core._GatheringFuture
 _namespace = {**vars(_tasks), "_GatheringFuture": _GatheringFuture, "events": events}
 if policy._makes_loops:
     _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
@@ -106,15 +89,14 @@ if policy._makes_loops:
     else:
         _rebound(("as_completed",), _namespace)
         as_completed = _namespace["as_completed"]
-    ensure_future, shield = _namespace["ensure_future"], _namespace["shield"]
     _futures_namespace = {**vars(_futures), "events": events}
     _rebound(("wrap_future",), _futures_namespace)
     wrap_future = _futures_namespace["wrap_future"]
 else:
     _rebound(("gather",), _namespace)
-    ensure_future, shield, as_completed = _tasks.ensure_future, _tasks.shield, _tasks.as_completed
-    wrap_future = _futures.wrap_future
-gather = _namespace["gather"]
+    as_completed, wrap_future = _tasks.as_completed, _futures.wrap_future
+_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield")})
+ensure_future, gather, shield = _core.ensure_future, _core.gather, _core.shield
 
 _names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, as_completed=as_completed,
               _GatheringFuture=_GatheringFuture)

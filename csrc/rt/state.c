@@ -69,9 +69,11 @@ static int import_asyncio(pa_state *st)
         {"asyncio.base_tasks", "_task_get_stack", 1, &st->task_get_stack},
         {"asyncio.base_tasks", "_task_print_stack", 1, &st->task_print_stack},
         {"asyncio.coroutines", "iscoroutine", 1, &st->iscoroutine},
+        {"asyncio.base_futures", "isfuture", 1, &st->isfuture},
         {"asyncio.log", "logger", 1, &st->logger},
         {"_asyncio", "_current_tasks", !PA_HAS_SWAP_CURRENT_TASK, &st->current_tasks},
         {"_asyncio", "_swap_current_task", PA_HAS_SWAP_CURRENT_TASK, &st->swap_current_task},
+        {"_asyncio", "current_task", PA_HAS_SWAP_CURRENT_TASK, &st->current_task},
         {"_asyncio", "_register_task", 1, &st->register_task},
         {"_asyncio", "_unregister_task", 1, &st->unregister_task},
         {"_asyncio", "_enter_task", 1, &st->enter_task},
@@ -91,7 +93,8 @@ int pa_state_setup(PyObject *module, pa_state *st)
     pa_link_init(&st->loops);
     if (intern_names(st) < 0)
         return -1;
-    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)
+    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL ||
+        (st->kw_loop = PyTuple_Pack(1, st->names.loop)) == NULL)
         return -1;
     return import_asyncio(st);
 }

@@ -29,6 +29,18 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item, settings):
+    item.timeout_settings = settings
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node):
+    """pytest-timeout's clock stops when a test fails; taking down what a failed test left can hang, too."""
+    if hasattr(node, "timeout_settings") and not node.config.getoption("usepdb"):
+        node.ihook.pytest_timeout_set_timer(item=node, settings=node.timeout_settings)
+
+
 def pytest_generate_tests(metafunc):
     if "aio" in metafunc.fixturenames:
         only = metafunc.config.getoption("--only")

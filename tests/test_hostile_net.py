@@ -1,5 +1,10 @@
 """Forks, signals, sockets and transports used as nobody should: each of these once ended otherwise than with asyncio."""
-import asyncio
+import gc
+
+import pytest
+
+from lab import Lab
+from support import outcome
 
 
 # --- forks -------------------------------------------------------------------------------------------------------------
@@ -44,3 +49,24 @@ aio.run(main())
 print(count)
 """)
     assert (got.returncode, got.stdout, got.stderr) == (0, "5000\n", "")
+
+
+# --- transports --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("call", ["write", "close", "write_eof", "get_write_buffer_size", "abort"])
+def test_a_blocked_transport_whose_loop_was_closed(same, call):
+    """What is buffered then stays so: there is nobody to try again."""
+    def scenario(aio):
+        with Lab(aio) as lab:
+            protocol, _ = lab.run(lab.connect("unix"))
+            transport = protocol.transport
+            lab.fill(transport, 1000)
+            lab.loop.close()
+            found = [outcome(getattr(transport, call), *[b"x"] * (call == "write")), transport.is_closing()]
+            if call in ("write", "get_write_buffer_size"):
+                found[0] = found[0][0]
+            with pytest.warns(ResourceWarning):
+                del protocol.transport, transport
+                gc.collect()
+            return found
+    same(scenario)

@@ -28,8 +28,10 @@ static int warn_slow(pa_loop *loop, PyObject *handle, double seconds)
     PyObject *text = PyObject_CallOneArg(st->format_handle, handle), *result = NULL;
     PyObject *duration = text != NULL ? PyFloat_FromDouble(seconds) : NULL;
     PyObject *format = duration != NULL ? PyUnicode_FromString("Executing %s took %.3f seconds") : NULL;
-    if (format != NULL)
-        result = PyObject_CallMethodObjArgs(st->logger, st->names.warning, format, text, duration, NULL);
+    PyObject *logger = format != NULL ? PyObject_GetAttr(st->base_events, st->names.logger) : NULL;
+    if (logger != NULL)
+        result = PyObject_CallMethodObjArgs(logger, st->names.warning, format, text, duration, NULL);
+    Py_XDECREF(logger);
     Py_XDECREF(format);
     Py_XDECREF(duration);
     Py_XDECREF(text);

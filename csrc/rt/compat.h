@@ -183,6 +183,7 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 
 #define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
 #define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)
+#define PA_WRITELINES_SKIPS_FALSE (PY_VERSION_HEX >= 0x030E0000) /* chunks that are false are passed over, even None */
 #if PY_VERSION_HEX >= 0x030E0000
 #define PA_WRITE_TYPE_ERROR "data argument must be a bytes, bytearray, or memoryview object, not %R"
 #else

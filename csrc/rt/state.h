@@ -30,6 +30,10 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_iters;
+    struct { /* operations that were freed, chained through `self`: sync/op.c */
+        PyObject *first;
+        int len;
+    } free_ops;
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

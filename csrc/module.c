@@ -13,6 +13,9 @@
 #include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/shield.h"
+#include "sync/sleep.h"
+#include "sync/timeout.h"
+#include "sync/traits.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
@@ -22,6 +25,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,       pa_corofn_setup,
         pa_waiters_setup, pa_event_setup,  pa_lock_setup,
         pa_observer_setup, pa_ensure_setup, pa_gather_setup, pa_shield_setup,
+        pa_sleep_setup, pa_timeout_setup, pa_traits_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

@@ -13,9 +13,10 @@ from asyncio import events as _events
 from asyncio import futures as _futures
 from asyncio import locks as _locks
 from asyncio import tasks as _tasks
+from asyncio import timeouts as _timeouts
 from asyncio import unix_events as _unix_events
 
-from . import _core, policy, primitives
+from . import _core, policy, primitives, waiting
 from .loop import EventLoop
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
@@ -97,15 +98,18 @@ else:
     _rebound(("gather",), _namespace)
     as_completed, wrap_future = _tasks.as_completed, _futures.wrap_future
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield")})
-ensure_future, gather, shield = _core.ensure_future, _core.gather, _core.shield
+ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 
-_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, as_completed=as_completed,
+_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, as_completed=as_completed,
               _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
 
 locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if hasattr(_locks, name)})
+
+timeouts = Overlay(_timeouts, dict(Timeout=Timeout, timeout=timeout, timeout_at=timeout_at))
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

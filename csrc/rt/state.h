@@ -34,6 +34,8 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_ops;
+    unsigned traits;            /* sync/traits.h */
+    unsigned timeout_version;   /* of joined_Timeout as we know it */
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

@@ -281,8 +281,13 @@ PySendResult pa_op_wait(pa_op *op, PyObject *future)
     return begin_wait(op, Py_NewRef(future), 0);
 }
 
+/* The waiter is None then, and the outcome NULL until it was yielded. */
+PySendResult pa_op_yield(pa_op *op) { return begin_wait(op, Py_NewRef(Py_None), 0); }
+
 PyObject *pa_op_outcome(pa_op *op)
 {
+    if (op->waiter == Py_None)
+        return Py_NewRef(Py_None);
     if (op->iterates)
         return Py_NewRef(op->outcome);
     PyObject *value;
@@ -309,6 +314,13 @@ static PyObject *stop_value(PyObject *stop)
  * by the caller if it was thrown in) or well. */
 static PySendResult look_at_future(pa_op *op, PyObject **exc, PyObject **yielded)
 {
+    if (op->waiter == Py_None) {
+        if (*exc != NULL || op->outcome != NULL)
+            return PYGEN_RETURN;
+        op->outcome = Py_NewRef(Py_None);
+        *yielded = Py_NewRef(Py_None);
+        return PYGEN_NEXT;
+    }
     if (*exc != NULL) {
         if (PyErr_GivenExceptionMatches(*exc, PyExc_StopIteration)) { /* the iterator of a future would raise it: that is a result */
             op->outcome = stop_value(*exc);

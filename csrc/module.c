@@ -14,8 +14,10 @@
 #include "sync/op.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
+#include "sync/taskgroup.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
+#include "sync/wait_for.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
@@ -25,7 +27,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,       pa_corofn_setup,
         pa_waiters_setup, pa_event_setup,  pa_lock_setup,
         pa_observer_setup, pa_ensure_setup, pa_gather_setup, pa_shield_setup,
-        pa_sleep_setup, pa_timeout_setup, pa_traits_setup,
+        pa_sleep_setup, pa_timeout_setup, pa_traits_setup, pa_taskgroup_setup, pa_wait_for_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

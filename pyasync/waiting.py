@@ -7,7 +7,7 @@ import asyncio
 
 from . import _core
 
-__all__ = ("Timeout",)
+__all__ = ("TaskGroup", "Timeout")
 
 
 def _joined(name):
@@ -20,10 +20,21 @@ def _names(function):
     return function.__code__.co_names
 
 
-Timeout = _joined("Timeout")
-_core._use_classes(
-    Timeout=Timeout,
-    traits=[
-        # a subclass of CancelledError counts as one
-        ("timeout_takes_subclasses", "issubclass" in _names(asyncio.Timeout.__aexit__)),
-    ])
+Timeout, TaskGroup = _joined("Timeout"), _joined("TaskGroup")
+
+_leaving = getattr(asyncio.TaskGroup, "_aexit", asyncio.TaskGroup.__aexit__)
+_creating = asyncio.TaskGroup.create_task
+_core._use_classes(Timeout=Timeout, TaskGroup=TaskGroup, traits=[
+    ("timeout_takes_subclasses", "issubclass" in _names(asyncio.Timeout.__aexit__)),
+    ("group_takes_subclasses", "issubclass" in _names(_leaving)),
+    ("group_leaves_late", "cancelling" in _names(_leaving)),
+    ("group_forgets", hasattr(asyncio.TaskGroup, "_aexit")),
+    ("group_keeps_pending", "pending_cancellation_error" in _leaving.__code__.co_varnames),
+    ("group_lets_generators_exit", "GeneratorExit" in _names(_leaving)),
+    ("group_suppresses", hasattr(asyncio.TaskGroup, "cancel")),
+    ("group_closes_refused", "close" in _names(_creating)),
+    ("group_passes_name", "_set_task_name" not in _names(_creating)),
+    ("group_takes_done_at_once", "_on_task_done" in _names(_creating) and "done" in _names(_creating)
+     and "cancel" not in _names(_creating)),
+    ("group_cancels_late", "cancel" in _names(_creating)),
+])

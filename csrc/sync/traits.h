@@ -6,8 +6,18 @@
 #include "rt/state.h"
 
 /* pa_state.traits */
-#define PA_TRAITS(X)             \
-    X(timeout_takes_subclasses)
+#define PA_TRAITS(X)                                                                                                    \
+    X(timeout_takes_subclasses)   /* a subclass of CancelledError counts as one */                                      \
+    X(group_takes_subclasses)     /* the same in __aexit__ */                                                           \
+    X(group_leaves_late)          /* __aexit__ takes the parent's cancellation back after the wait, not before */       \
+    X(group_forgets)              /* __aexit__ drops the parent and the errors */                                       \
+    X(group_keeps_pending)        /* a cancellation of others' while the group aborts goes on */                        \
+    X(group_lets_generators_exit) /* a lone GeneratorExit is raised as it is */                                         \
+    X(group_suppresses)           /* __aexit__ returns True */                                                          \
+    X(group_closes_refused)       /* create_task closes a coroutine that it refuses */                                  \
+    X(group_passes_name)          /* create_task gives the name to the loop; else it calls set_name */                  \
+    X(group_takes_done_at_once)   /* a task that is done when it is made gets no callback */                            \
+    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */
 
 enum {
 #define PA_TRAIT(name) PA_TRAIT_INDEX_##name,

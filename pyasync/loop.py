@@ -90,6 +90,7 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 
     def __init__(self, selector=None):
+        self._check_not_open()  # or what BaseEventLoop assigns would take a running loop apart
         super().__init__()
         self._transports = weakref.WeakValueDictionary()
         self._signal_handlers = {}
@@ -205,10 +206,9 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     _borrow(
         locals(),
         (_UnixLoop, "add_signal_handler _handle_signal _check_signal _process_self_data"
-                    " create_unix_connection create_unix_server _make_read_pipe_transport _make_write_pipe_transport"
+                    " create_unix_connection create_unix_server"
                     " _make_subprocess_transport _child_watcher_callback _sock_sendfile_native _sock_sendfile_native_impl"
                     " _sock_sendfile_update_filepos _sock_add_cancellation_callback"),
-        (_SelectorLoop, "_make_datagram_transport"),
     )
 
 

@@ -226,12 +226,24 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_TRANSPORT_CONTEXT(value) ((PyObject *)NULL)
 #endif
 
+#define PA_SENDS_EMPTY_DATAGRAMS (PY_VERSION_HEX >= 0x030D0000)
+#define PA_DATAGRAM_COST (PY_VERSION_HEX >= 0x030D0000 ? 8 : 0) /* what a queued datagram counts besides its data, bytes */
+
 /* ---- Module slots ---- */
 #if PY_VERSION_HEX >= 0x030C0000
 #define PA_MODULE_SLOT_INTERPRETERS {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
 #else
 #define PA_MODULE_SLOT_INTERPRETERS
 #endif
+/* Until 3.11 all interpreters share what _asyncio keeps of tasks: the classes that we put there would be those of one of them. */
+static inline int pa_interpreter_is_supported(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return PyInterpreterState_Get() == PyInterpreterState_Main();
+#else
+    return 1;
+#endif
+}
 #if PY_VERSION_HEX >= 0x030D0000
 #define PA_MODULE_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_USED},
 #else

@@ -5,6 +5,7 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/ensure.h"
 #include "sync/event.h"
@@ -18,6 +19,8 @@
 #include "sync/timeout.h"
 #include "sync/traits.h"
 #include "sync/wait_for.h"
+#include "sync/queue.h"
+#include "sync/semaphore.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
@@ -28,6 +31,7 @@ static int module_exec(PyObject *module)
         pa_corofn_setup, pa_waiters_setup, pa_event_setup, pa_lock_setup, pa_observer_setup,
         pa_ensure_setup, pa_gather_setup, pa_shield_setup, pa_sleep_setup, pa_timeout_setup,
         pa_traits_setup, pa_taskgroup_setup, pa_wait_for_setup, pa_datagram_setup, pa_pipe_setup,
+        pa_queue_setup, pa_condition_setup, pa_semaphore_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

@@ -1,4 +1,4 @@
-"""asyncio's modules events, futures, locks, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
+"""asyncio's modules events, futures, locks, queues, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
 of asyncio that would otherwise make asyncio's own futures, tasks or loops.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
@@ -12,6 +12,7 @@ import types
 from asyncio import events as _events
 from asyncio import futures as _futures
 from asyncio import locks as _locks
+from asyncio import queues as _queues
 from asyncio import taskgroups as _taskgroups
 from asyncio import tasks as _tasks
 from asyncio import timeouts as _timeouts
@@ -111,7 +112,8 @@ if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
 
-locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if hasattr(_locks, name)})
+locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if name in _locks.__all__})
+queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitives.__all__ if name in _queues.__all__})
 
 taskgroups = Overlay(_taskgroups, dict(TaskGroup=TaskGroup))
 

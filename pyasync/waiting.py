@@ -24,7 +24,7 @@ Timeout, TaskGroup = _joined("Timeout"), _joined("TaskGroup")
 
 _leaving = getattr(asyncio.TaskGroup, "_aexit", asyncio.TaskGroup.__aexit__)
 _creating = asyncio.TaskGroup.create_task
-_core._use_classes(Timeout=Timeout, TaskGroup=TaskGroup, traits=[
+_core._use_waiting(Timeout=Timeout, TaskGroup=TaskGroup, traits=[
     ("timeout_takes_subclasses", "issubclass" in _names(asyncio.Timeout.__aexit__)),
     ("group_takes_subclasses", "issubclass" in _names(_leaving)),
     ("group_leaves_late", "cancelling" in _names(_leaving)),

@@ -42,14 +42,14 @@ static int take_class(PyObject *class, PyTypeObject **place, unsigned *version)
     return 0;
 }
 
-PyDoc_STRVAR(use_classes_doc, "_use_classes($module, /, *, Timeout, TaskGroup, traits)\n--\n\n"
+PyDoc_STRVAR(use_waiting_doc, "_use_waiting($module, /, *, Timeout, TaskGroup, traits)\n--\n\n"
              "Name the classes made of native types, and what the running asyncio does: pairs of a\nname and a bool.");
-static PyObject *use_classes(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"Timeout", "TaskGroup", "traits", NULL};
     pa_state *st = pa_state_of_module(module);
     PyObject *timeout, *group, *traits;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O!O!O:_use_classes", names, &PyType_Type, &timeout, &PyType_Type, &group, &traits) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O!O!O:_use_waiting", names, &PyType_Type, &timeout, &PyType_Type, &group, &traits) ||
         take_traits(st, traits) < 0 || take_class(timeout, &st->joined_Timeout, &st->timeout_version) < 0 ||
         take_class(group, &st->joined_TaskGroup, &st->taskgroup_version) < 0)
         return NULL;
@@ -57,7 +57,7 @@ static PyObject *use_classes(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef functions[] = {
-    {"_use_classes", (PyCFunction)(void (*)(void))use_classes, METH_VARARGS | METH_KEYWORDS, use_classes_doc},
+    {"_use_waiting", (PyCFunction)(void (*)(void))use_waiting, METH_VARARGS | METH_KEYWORDS, use_waiting_doc},
     {NULL, NULL, 0, NULL},
 };
 

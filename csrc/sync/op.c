@@ -492,6 +492,9 @@ static PyObject *op_await(PyObject *self)
     return Py_NewRef(self);
 }
 
+/* `await` finds op_await; who calls __await__() means to iterate over what it returns. */
+static PyObject *op_await_method(PyObject *self, PyObject *unused) { return pa_op_iter_new(((pa_op *)self)->st, self); }
+
 static PyObject *op_send_method(PyObject *self, PyObject *value)
 {
     PyObject *result;
@@ -648,6 +651,7 @@ static PyObject *op_sizeof(PyObject *self, PyObject *unused) { return PyLong_Fro
 /* ---- Setup ---- */
 
 static PyMethodDef op_methods[] = {
+    {"__await__", op_await_method, METH_NOARGS | METH_COEXIST, "Return an iterator to be used in await expression."},
     {"send", op_send_method, METH_O, "send(arg) -> send 'arg' into coroutine,\nreturn next iterated value or raise StopIteration."},
     {"throw", (PyCFunction)(void (*)(void))op_throw, METH_FASTCALL,
      "throw(value)\n\nRaise exception in coroutine, return next iterated value or raise\nStopIteration."},
@@ -710,5 +714,5 @@ int pa_op_setup(PyObject *module, pa_state *st)
     PyType_Spec spec = {"pyasync._core.coroutine", sizeof(pa_op), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, op_slots};
     st->Operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    return st->Operation != NULL ? register_coroutine(st) : -1;
+    return st->Operation != NULL && pa_op_iter_setup(module, st) == 0 ? register_coroutine(st) : -1;
 }

@@ -85,6 +85,10 @@ PySendResult pa_op_raise(PyObject *thrown);
 /* Frees what is kept for reuse. */
 void pa_op_free_lists(pa_state *st);
 
+/* ---- op_iter.c ---- */
+PyObject *pa_op_iter_new(pa_state *st, PyObject *op); /* new */
+int pa_op_iter_setup(PyObject *module, pa_state *st);
+
 int pa_op_setup(PyObject *module, pa_state *st);
 
 #endif

@@ -63,11 +63,19 @@ int pa_future_state_lives(PyObject *self)
 
 /* ---- Lifecycle ---- */
 
+/* What lies behind tp_basicsize. */
+static size_t extra_size(int is_task) { return is_task ? sizeof(void *) : sizeof(pa_future); }
+
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task)
 {
-    PyObject *self = pa_gc_new_extra(st->FutureCarrier, type, is_task ? sizeof(void *) : sizeof(pa_future));
-    if (self == NULL)
+    PyObject *self = type == st->Future ? pa_free_take(&st->free_futures) : type == st->Task ? pa_free_take(&st->free_tasks) : NULL;
+    if (self != NULL) {
+        /* the base's part, too: someone may have called asyncio's own methods on it */
+        memset((char *)self + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject) + extra_size(is_task));
+        PyObject_Init(self, type);
+    } else if ((self = pa_gc_new_extra(st->FutureCarrier, type, extra_size(is_task))) == NULL) {
         return NULL;
+    }
     pa_future *f = pa_future_find(self);
     f->st = st;
     f->is_task = (uint8_t)is_task;
@@ -263,7 +271,6 @@ static void future_finalize(PyObject *self)
 
 void pa_future_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     pa_future *f = pa_future_find(self);
     /* a subclass has had its finalizer called by now; ours is only worth calling if it has something to say */
     if (f->log_tb && PyObject_CallFinalizerFromDealloc(self) < 0)
@@ -272,8 +279,32 @@ void pa_future_dealloc(PyObject *self)
     PyObject_ClearWeakRefs(self);
     pa_future_clear_fields(f);
     (void)pa_future_base(self)->tp_clear(self);
-    type->tp_free(self);
+    pa_future_free(self);
+}
+
+void pa_future_free(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    pa_state *st = pa_future_is_exact(self) ? pa_type_state(type) : NULL;
+    if (st == NULL || !((type == st->Future && pa_free_keep(&st->free_futures, self)) ||
+                        (type == st->Task && pa_free_keep(&st->free_tasks, self))))
+        type->tp_free(self);
     Py_DECREF(type);
+}
+
+static void free_all(pa_free_objects *list)
+{
+    PyObject *obj;
+    while ((obj = pa_free_take(list)) != NULL)
+        PyObject_GC_Del(obj);
+    list->len = PA_FREE_OBJECTS_MAX; /* nothing comes in any more: the types are about to go */
+}
+
+void pa_future_free_lists(pa_state *st)
+{
+    free_all(&st->free_iters);
+    free_all(&st->free_futures);
+    free_all(&st->free_tasks);
 }
 
 /* ---- Transitions ---- */

@@ -108,6 +108,8 @@ PyObject *pa_future_repr(PyObject *self);
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
+/* The end of deallocation: the memory of an empty, untracked object. */
+void pa_future_free(PyObject *self);
 /* The loop (None or NULL: the current one) and, in debug mode, the source traceback. Any former contents go. 0 or -1. */
 int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);

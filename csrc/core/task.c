@@ -253,7 +253,6 @@ static void leave_registries(PyObject *self, pa_task *t)
 
 void pa_task_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     pa_task *t = (pa_task *)pa_future_find(self);
     if ((t->future.log_tb || is_destroyed_pending(t)) && PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
@@ -263,10 +262,8 @@ void pa_task_dealloc(PyObject *self)
     clear_fields(t);
     Py_CLEAR(t->name);
     (void)pa_future_base(self)->tp_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    pa_future_free(self);
 }
-
 
 /* ---- Cancelling ---- */
 

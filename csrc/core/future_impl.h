@@ -146,6 +146,12 @@ int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *con
 
 /* ---- future_iter.c ---- */
 PyObject *pa_future_iter(PyObject *self);
+/* Raises StopIteration(value). */
+void pa_future_raise_stop(PyObject *value);
+/* What the arguments of throw([type,] value, tb) stand for: new, or NULL with TypeError; `complaint` is its text for what is no
+ * exception, with at most a %s for the type's name. */
+#define PA_FUTURE_THROW_COMPLAINT "exceptions must be classes deriving BaseException or instances of such a class"
+PyObject *pa_future_thrown(PyObject *const *args, Py_ssize_t nargs, const char *complaint);
 int pa_future_iter_setup(PyObject *module, pa_state *st);
 
 /* ---- task.c ---- */

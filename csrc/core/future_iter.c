@@ -63,20 +63,22 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
     return PYGEN_RETURN;
 }
 
-/* Raises StopIteration(value), steals `value`. Put together by hand: a call of the class takes several times as long, and whoever awaits
- * only looks at `value`. */
-static void raise_stop(PyObject *value)
+/* Put together by hand: a call of the class takes several times as long, and whoever awaits only looks at `value`. */
+void pa_future_raise_stop(PyObject *value)
 {
+    if (value == Py_None) {
+        PyErr_SetNone(PyExc_StopIteration);
+        return;
+    }
     PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
     PyObject *handled = PyErr_GetHandledException(), *args = PyTuple_New(1);
     PyStopIterationObject *stop = args != NULL ? (PyStopIterationObject *)type->tp_alloc(type, 0) : NULL;
     if (stop == NULL) {
         Py_XDECREF(args);
-        Py_DECREF(value);
     } else {
         PyTuple_SET_ITEM(args, 0, Py_NewRef(value));
         stop->args = args;
-        stop->value = value;
+        stop->value = Py_NewRef(value);
         if (handled != NULL)
             PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
         pa_err_restore((PyObject *)stop);
@@ -94,7 +96,8 @@ static PyObject *iter_next(PyObject *self)
         Py_DECREF(value);
         return NULL; /* an end without an exception stands for StopIteration(None) */
     }
-    raise_stop(value);
+    pa_future_raise_stop(value);
+    Py_DECREF(value);
     return NULL;
 }
 
@@ -123,7 +126,7 @@ static PyObject *instantiate(PyObject *type, PyObject *value)
 }
 
 /* The exception that throw(type, value, tb) stands for. New, or NULL with TypeError. */
-static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
+static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb, const char *complaint)
 {
     if (tb != NULL && !PyTraceBack_Check(tb)) {
         PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
@@ -133,7 +136,7 @@ static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
     if (PyExceptionClass_Check(type)) {
         exc = instantiate(type, value);
     } else if (!PyExceptionInstance_Check(type)) {
-        PyErr_SetString(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class");
+        PyErr_Format(PyExc_TypeError, complaint, Py_TYPE(type)->tp_name);
         return NULL;
     } else if (value != NULL) {
         PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
@@ -146,19 +149,23 @@ static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
     return exc;
 }
 
-static PyObject *iter_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+PyObject *pa_future_thrown(PyObject *const *args, Py_ssize_t nargs, const char *complaint)
 {
     if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected %s arguments, got %zd", nargs < 1 ? "at least 1" : "at most 3", nargs);
+        PyErr_Format(PyExc_TypeError, "throw expected %s, got %zd", nargs < 1 ? "at least 1 argument" : "at most 3 arguments", nargs);
         return NULL;
     }
     if (PA_AWAIT_WARNS_OLD_THROW && nargs > 1 &&
         PyErr_WarnEx(PyExc_DeprecationWarning,
                      "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.", 1) < 0)
         return NULL;
-    PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
-    PyObject *tb = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
-    PyObject *exc = thrown_exception(args[0], value, tb);
+    return thrown_exception(args[0], nargs > 1 && args[1] != Py_None ? args[1] : NULL, nargs > 2 && args[2] != Py_None ? args[2] : NULL,
+                            complaint);
+}
+
+static PyObject *iter_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *exc = pa_future_thrown(args, nargs, PA_FUTURE_THROW_COMPLAINT);
     if (exc == NULL)
         return NULL;
     Py_CLEAR(((future_iter *)self)->future);

@@ -66,9 +66,6 @@ int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events);            /*
 void pa_watch_detach(pa_loop *loop, pa_watch *watch);                         /* before closing the fd; idempotent; may drop the
                                                                                  loop's reference to the owner; keeps the raised exception */
 
-/* RuntimeError("File descriptor 5 is used by transport <...>") if a live, not closing native transport has fd. 0 or -1. */
-int pa_loop_check_fd_free(pa_loop *loop, int fd);
-
 /* A buffer that every read of this loop may use, from one on_ready call to its return; never across user code that may re-enter it:
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);
@@ -89,6 +86,9 @@ bool pa_loop_defer(pa_loop *loop, pa_deferred *work);
 /* The work is done, or not needed any more. Idempotent; may drop the loop's reference to the owner. */
 void pa_loop_undefer(pa_loop *loop, pa_deferred *work);
 
+/* How many entries wait in the ready ring. What user code did not change it scheduled nothing on this loop. */
+size_t pa_loop_ready_len(const pa_loop *loop);
+
 /* ---- Properties ---- */
 
 /* The native loop behind `obj`, borrowed, or NULL (no exception) if it is none. Python subclasses of the loop count. */
@@ -97,6 +97,7 @@ pa_state *pa_loop_state(pa_loop *loop);
 int pa_loop_is_closed(const pa_loop *loop);
 int pa_loop_is_debug(const pa_loop *loop);
 int pa_loop_is_running(const pa_loop *loop);
+int pa_loop_replaces_create_future(pa_loop *loop); /* whether create_future has to be called by its name */
 
 /* loop.call_exception_handler({...}): message, and what is not NULL of exception (borrowed), and key/value pairs given as
  * (const char *key, PyObject *borrowed value)..., NULL. If an exception is raised and `exception` is NULL it is taken. 0, or -1 if the

@@ -5,12 +5,37 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "sync/condition.h"
+#include "sync/corofn.h"
+#include "sync/event.h"
+#include "sync/lock.h"
+#include "sync/op.h"
+#include "sync/queue.h"
+#include "sync/semaphore.h"
+#include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
-        pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
-        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_datagram_setup, pa_pipe_setup,
+        pa_state_setup,
+        pa_registry_setup,
+        pa_future_setup,
+        pa_task_setup,
+        pa_handle_setup,
+        pa_loop_setup,
+        pa_sock_ops_setup,
+        pa_transport_setup,
+        pa_server_setup,
+        pa_datagram_setup,
+        pa_pipe_setup,
+        pa_op_setup,
+        pa_corofn_setup,
+        pa_waiters_setup,
+        pa_event_setup,
+        pa_lock_setup,
+        pa_queue_setup,
+        pa_condition_setup,
+        pa_semaphore_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif
@@ -34,6 +59,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 static int module_clear(PyObject *module)
 {
     pa_future_free_lists(pa_state_of_module(module)); /* their objects need the types that the state owns */
+    pa_op_free_lists(pa_state_of_module(module));
     return pa_state_clear(pa_state_of_module(module));
 }
 

@@ -1,4 +1,4 @@
-"""asyncio's modules events, futures, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
+"""asyncio's modules events, futures, locks, queues, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
 of asyncio that would otherwise make asyncio's own futures, tasks or loops.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
@@ -11,10 +11,12 @@ import functools
 import types
 from asyncio import events as _events
 from asyncio import futures as _futures
+from asyncio import locks as _locks
+from asyncio import queues as _queues
 from asyncio import tasks as _tasks
 from asyncio import unix_events as _unix_events
 
-from . import _core, policy
+from . import _core, policy, primitives
 from .loop import EventLoop
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
@@ -121,6 +123,9 @@ _names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shie
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
+
+locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if name in _locks.__all__})
+queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitives.__all__ if name in _queues.__all__})
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

@@ -99,8 +99,12 @@ int pa_future_state_lives(PyObject *self);
 pa_future *pa_future_get(PyObject *self);
 pa_future *pa_future_get_alive(PyObject *self);
 
-/* ---- future.c ---- */
+/* ---- future_methods.c ---- */
+extern PyMethodDef pa_future_methods[];
 extern PyGetSetDef pa_future_getset[];
+PyObject *pa_future_repr(PyObject *self);
+
+/* ---- future.c ---- */
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
@@ -120,6 +124,8 @@ int pa_future_do_result(PyObject *self, pa_future *f, PyObject *result);       /
 int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception); /* any object, with asyncio's errors */
 /* 0 and the result, 1 and the exception, both new; -1 with CancelledError or InvalidStateError. */
 int pa_future_fetch(pa_future *f, PyObject **out);
+void pa_future_raise_cancelled(pa_future *f);
+int pa_future_raise_invalid_state(pa_future *f); /* "invalid state": -1 */
 /* The CancelledError to raise; takes the saved one. New or NULL. */
 PyObject *pa_future_cancelled_error(pa_future *f);
 
@@ -138,6 +144,12 @@ int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *con
 
 /* ---- future_iter.c ---- */
 PyObject *pa_future_iter(PyObject *self);
+/* Raises StopIteration(value). */
+void pa_future_raise_stop(PyObject *value);
+/* What the arguments of throw([type,] value, tb) stand for: new, or NULL with TypeError; `complaint` is its text for what is no
+ * exception, with at most a %s for the type's name. */
+#define PA_FUTURE_THROW_COMPLAINT "exceptions must be classes deriving BaseException or instances of such a class"
+PyObject *pa_future_thrown(PyObject *const *args, Py_ssize_t nargs, const char *complaint);
 int pa_future_iter_setup(PyObject *module, pa_state *st);
 
 /* ---- task.c ---- */

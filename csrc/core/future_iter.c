@@ -67,6 +67,21 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
     return PYGEN_RETURN;
 }
 
+void pa_future_raise_stop(PyObject *value)
+{
+    if (value == Py_None) {
+        PyErr_SetNone(PyExc_StopIteration);
+    } else if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
+        /* it would be taken for StopIteration's arguments, or for the StopIteration */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (stop != NULL)
+            PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_XDECREF(stop);
+    } else {
+        PyErr_SetObject(PyExc_StopIteration, value);
+    }
+}
+
 /* The interpreter awaits through this one, in spite of am_send: it has to be lean. */
 static PyObject *iter_next(PyObject *self)
 {
@@ -77,15 +92,7 @@ static PyObject *iter_next(PyObject *self)
         Py_DECREF(value);
         return NULL; /* an end without an exception stands for StopIteration(None) */
     }
-    if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
-        /* it would be taken for StopIteration's arguments, or for the StopIteration */
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-        if (stop != NULL)
-            PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_XDECREF(stop);
-    } else {
-        PyErr_SetObject(PyExc_StopIteration, value);
-    }
+    pa_future_raise_stop(value);
     Py_DECREF(value);
     return NULL;
 }
@@ -115,7 +122,7 @@ static PyObject *instantiate(PyObject *type, PyObject *value)
 }
 
 /* The exception that throw(type, value, tb) stands for. New, or NULL with TypeError. */
-static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
+static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb, const char *complaint)
 {
     if (tb != NULL && !PyTraceBack_Check(tb)) {
         PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
@@ -125,7 +132,7 @@ static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
     if (PyExceptionClass_Check(type)) {
         exc = instantiate(type, value);
     } else if (!PyExceptionInstance_Check(type)) {
-        PyErr_SetString(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class");
+        PyErr_Format(PyExc_TypeError, complaint, Py_TYPE(type)->tp_name);
         return NULL;
     } else if (value != NULL) {
         PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
@@ -138,19 +145,23 @@ static PyObject *thrown_exception(PyObject *type, PyObject *value, PyObject *tb)
     return exc;
 }
 
-static PyObject *iter_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+PyObject *pa_future_thrown(PyObject *const *args, Py_ssize_t nargs, const char *complaint)
 {
     if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected %s arguments, got %zd", nargs < 1 ? "at least 1" : "at most 3", nargs);
+        PyErr_Format(PyExc_TypeError, "throw expected %s, got %zd", nargs < 1 ? "at least 1 argument" : "at most 3 arguments", nargs);
         return NULL;
     }
     if (PA_AWAIT_WARNS_OLD_THROW && nargs > 1 &&
         PyErr_WarnEx(PyExc_DeprecationWarning,
                      "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.", 1) < 0)
         return NULL;
-    PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
-    PyObject *tb = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
-    PyObject *exc = thrown_exception(args[0], value, tb);
+    return thrown_exception(args[0], nargs > 1 && args[1] != Py_None ? args[1] : NULL, nargs > 2 && args[2] != Py_None ? args[2] : NULL,
+                            complaint);
+}
+
+static PyObject *iter_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *exc = pa_future_thrown(args, nargs, PA_FUTURE_THROW_COMPLAINT);
     if (exc == NULL)
         return NULL;
     Py_CLEAR(((future_iter *)self)->future);

@@ -97,6 +97,7 @@ pa_state *pa_loop_state(pa_loop *loop);
 int pa_loop_is_closed(const pa_loop *loop);
 int pa_loop_is_debug(const pa_loop *loop);
 int pa_loop_is_running(const pa_loop *loop);
+int pa_loop_replaces_create_future(pa_loop *loop); /* whether create_future has to be called by its name */
 
 /* loop.call_exception_handler({...}): message, and what is not NULL of exception (borrowed), and key/value pairs given as
  * (const char *key, PyObject *borrowed value)..., NULL. If an exception is raised and `exception` is NULL it is taken. 0, or -1 if the

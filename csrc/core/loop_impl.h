@@ -37,6 +37,7 @@ enum {
     PA_OVER_WRITE_TO_SELF = 1u << 7,
     PA_OVER_TIMER_CANCELLED = 1u << 8,
     PA_OVER_CREATE_TASK = 1u << 10, /* BaseEventLoop.create_task was replaced, and we are not */
+    PA_OVER_CREATE_FUTURE = 1u << 11,
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 

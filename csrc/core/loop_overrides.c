@@ -52,6 +52,7 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names._add_callback, PA_OVER_ADD_CALLBACK},
         {st->names._write_to_self, PA_OVER_WRITE_TO_SELF},
         {st->names._timer_handle_cancelled, PA_OVER_TIMER_CANCELLED},
+        {st->names.create_future, PA_OVER_CREATE_FUTURE},
     };
     PyObject *raised = pa_err_take();
     unsigned bits = 0;
@@ -76,3 +77,5 @@ void pa_loop_find_overrides(pa_loop *loop)
         .dict_used = pa_loop_dict_used(loop),
     };
 }
+
+int pa_loop_replaces_create_future(pa_loop *loop) { return (pa_loop_overrides(loop) & PA_OVER_CREATE_FUTURE) != 0; }

@@ -62,7 +62,7 @@ static int set_name(PyObject *self, pa_task *t, PyObject *name)
 
 static int check_coroutine(pa_task *t, PyObject *coro)
 {
-    if (PyCoro_CheckExact(coro))
+    if (PyCoro_CheckExact(coro) || Py_TYPE(coro) == t->future.st->Operation)
         return 0;
     PyObject *answer = PyObject_CallOneArg(t->future.st->iscoroutine, coro);
     if (answer == NULL)

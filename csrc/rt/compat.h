@@ -169,6 +169,32 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
     return -1;
 }
 
+/* What `await obj` raises for what is no awaitable, and for an __await__ that returned `iterator`. */
+static inline void pa_err_cannot_await(PyObject *obj)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    PyErr_Format(PyExc_TypeError, "'%.100s' object can't be awaited", Py_TYPE(obj)->tp_name);
+#else
+    PyErr_Format(PyExc_TypeError, "object %.100s can't be used in 'await' expression", Py_TYPE(obj)->tp_name);
+#endif
+}
+
+static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_coroutine)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    if (is_coroutine)
+        PyErr_Format(PyExc_TypeError, "%T.__await__() must return an iterator, not coroutine", obj);
+    else
+        PyErr_Format(PyExc_TypeError, "%T.__await__() must return an iterator, not %T", obj, iterator);
+#else
+    (void)obj;
+    if (is_coroutine)
+        PyErr_SetString(PyExc_TypeError, "__await__() returned a coroutine");
+    else
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'", Py_TYPE(iterator)->tp_name);
+#endif
+}
+
 /* ---- What asyncio itself has, by version ---- */
 #define PA_HAS_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 #define PA_HAS_TASK_CONTEXT (PY_VERSION_HEX >= 0x030C0000)          /* Task.get_context */
@@ -178,6 +204,10 @@ static inline int pa_err_cannot_delete(PyObject *obj, const char *name)
 #define PA_REFUSES_SECOND_INIT (PY_VERSION_HEX >= 0x030F0000)       /* RuntimeError for __init__ of an initialised future */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
+#define PA_THROW_STOP_AT_START (PY_VERSION_HEX >= 0x030C0000)       /* a StopIteration thrown into a coroutine not started stays one */
+#define PA_DONE_CORO_IGNORES_THROWN (PY_VERSION_HEX >= 0x030F0000)  /* throw() of a coroutine that ended does not look at its arguments */
+#define PA_HAS_QUEUE_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
+#define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 

@@ -24,6 +24,8 @@ typedef struct pa_state {
         Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, when, scheduled, timer;
     } handle;
     int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
+    int semaphore_wakes_all;    /* whether a semaphore's acquire() ends by waking all for whom there is enough (since 3.13, and late 3.12) */
+    int condition_renotifies;   /* whether a condition's wait() that fails notifies another (likewise) */
     pa_link loops;              /* every loop whose poller is open: core/loop_fd.c */
     pa_link handle_runs, handle_waits; /* calls of handles that threads share, and who waits for their end: core/handle_threads.c */
     pa_mutex handle_lock;
@@ -32,6 +34,10 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_iters;
+    struct { /* operations that were freed, chained through `self`: sync/op.c */
+        PyObject *first;
+        int len;
+    } free_ops;
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

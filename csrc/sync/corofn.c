@@ -1,0 +1,223 @@
+/* The coroutine function object. A C function cannot carry attributes, and a program tells a coroutine function by its code's flags or
+ * by an attribute that asyncio and inspect have for callables without such code; hence a type of its own. It binds as a function does,
+ * and the interpreter calls it as a method without binding it first.
+ */
+#include "sync/corofn.h"
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    const pa_corofn_def *def;
+    pa_state *st;        /* borrowed: the type owns the module */
+    PyObject *owner;     /* the type of a method; the module of a function */
+    PyObject *weakrefs;
+} corofn;
+
+static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    corofn *fn = (corofn *)self;
+    return fn->def->call(fn->owner, args, PyVectorcall_NARGS(nargsf), kwnames);
+}
+
+static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    corofn *fn = (corofn *)self;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (nargs == 0) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
+        return NULL;
+    }
+    if (!PyObject_TypeCheck(args[0], (PyTypeObject *)fn->owner)) {
+        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
+                     ((PyTypeObject *)fn->owner)->tp_name, Py_TYPE(args[0])->tp_name);
+        return NULL;
+    }
+    return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+}
+
+static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
+{
+    if (instance == NULL || instance == Py_None || !PyType_Check(((corofn *)self)->owner))
+        return Py_NewRef(self);
+    return PyMethod_New(self, instance);
+}
+
+/* Where the docstring's text begins, behind the signature. */
+static const char *text_of(const char *doc)
+{
+    const char *end = strstr(doc, "\n--\n\n");
+    return end != NULL ? end + strlen("\n--\n\n") : doc;
+}
+
+static PyObject *get_doc(PyObject *self, void *unused)
+{
+    const char *doc = ((corofn *)self)->def->doc;
+    return doc != NULL ? PyUnicode_FromString(text_of(doc)) : Py_NewRef(Py_None);
+}
+
+static PyObject *get_text_signature(PyObject *self, void *unused)
+{
+    const char *doc = ((corofn *)self)->def->doc;
+    const char *start = doc != NULL ? strchr(doc, '(') : NULL, *end = doc != NULL ? strstr(doc, "\n--\n\n") : NULL;
+    return start != NULL && end != NULL ? PyUnicode_FromStringAndSize(start, end - start) : Py_NewRef(Py_None);
+}
+
+static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->name); }
+
+static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->qualname); }
+
+static PyObject *get_module(PyObject *self, void *unused) { return PyUnicode_FromString("pyasync"); }
+
+/* Empty; mock looks for it before it asks whether this is a coroutine function. */
+static PyObject *get_code(PyObject *self, void *unused)
+{
+    return (PyObject *)PyCode_NewEmpty("<pyasync>", ((corofn *)self)->def->name, 1);
+}
+
+static PyObject *or_missing(PyObject *mark, const char *name)
+{
+    if (mark == NULL)
+        PyErr_SetString(PyExc_AttributeError, name);
+    return Py_XNewRef(mark);
+}
+
+static PyObject *get_asyncio_mark(PyObject *self, void *unused)
+{
+    return or_missing(((corofn *)self)->st->asyncio_coroutine_mark, "_is_coroutine");
+}
+
+static PyObject *get_inspect_mark(PyObject *self, void *unused)
+{
+    return or_missing(((corofn *)self)->st->inspect_coroutine_mark, "_is_coroutine_marker");
+}
+
+static PyObject *reduce(PyObject *self, PyObject *unused)
+{
+    corofn *fn = (corofn *)self;
+    if (!PyType_Check(fn->owner))
+        return PyUnicode_FromString(fn->def->qualname);
+    PyObject *builtins = PyImport_ImportModule("builtins");
+    PyObject *getattr = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
+    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, fn->owner, fn->def->name) : NULL;
+    Py_XDECREF(builtins);
+    return result;
+}
+
+static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((corofn *)self)->def->qualname, self); }
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((corofn *)self)->owner);
+    return 0;
+}
+
+static int clear(PyObject *self)
+{
+    Py_CLEAR(((corofn *)self)->owner);
+    return 0;
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (((corofn *)self)->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    (void)clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef getset[] = {
+    {"__name__", get_name, NULL, NULL, NULL},
+    {"__qualname__", get_qualname, NULL, NULL, NULL},
+    {"__module__", get_module, NULL, NULL, NULL},
+    {"__code__", get_code, NULL, NULL, NULL},
+    {"__doc__", get_doc, NULL, NULL, NULL},
+    {"__text_signature__", get_text_signature, NULL, NULL, NULL},
+    {"_is_coroutine", get_asyncio_mark, NULL, NULL, NULL},
+    {"_is_coroutine_marker", get_inspect_mark, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(corofn, vectorcall), Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(corofn, weakrefs), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"__reduce__", reduce, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, bind},
+    {Py_tp_repr, repr},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_traverse, traverse},
+    {Py_tp_clear, clear},
+    {Py_tp_getset, getset},
+    {Py_tp_members, members},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyObject *new_corofn(pa_state *st, PyObject *owner, const pa_corofn_def *def)
+{
+    corofn *fn = PyObject_GC_New(corofn, st->CoroFunction);
+    if (fn == NULL)
+        return NULL;
+    fn->vectorcall = PyType_Check(owner) ? call_method : call_function;
+    fn->def = def;
+    fn->st = st;
+    fn->owner = Py_NewRef(owner);
+    fn->weakrefs = NULL;
+    PyObject_GC_Track(fn);
+    return (PyObject *)fn;
+}
+
+static int add(pa_state *st, PyObject *owner, const pa_corofn_def *def)
+{
+    for (; def->name != NULL; def++) {
+        PyObject *fn = new_corofn(st, owner, def);
+        int rc = fn != NULL ? PyObject_SetAttrString(owner, def->name, fn) : -1;
+        Py_XDECREF(fn);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pa_corofn_add_methods(pa_state *st, PyTypeObject *type, const pa_corofn_def *defs) { return add(st, (PyObject *)type, defs); }
+
+int pa_corofn_add_functions(pa_state *st, PyObject *module, const pa_corofn_def *defs) { return add(st, module, defs); }
+
+/* The attribute of the module, or NULL where this version has none. 0 or -1. */
+static int import_mark(const char *module_name, const char *name, PyObject **mark)
+{
+    PyObject *module = PyImport_ImportModule(module_name), *key = PyUnicode_FromString(name);
+    int rc = module != NULL && key != NULL ? pa_getattr_optional(module, key, mark) : -1;
+    Py_XDECREF(module);
+    Py_XDECREF(key);
+    return rc < 0 ? -1 : 0;
+}
+
+int pa_corofn_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync._core.coroutine_function", sizeof(corofn), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                            Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                        slots};
+    st->CoroFunction = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (st->CoroFunction == NULL)
+        return -1;
+    if (import_mark("asyncio.coroutines", "_is_coroutine", &st->asyncio_coroutine_mark) < 0 ||
+        import_mark("inspect", "_is_coroutine_mark", &st->inspect_coroutine_mark) < 0)
+        return -1;
+    if (st->inspect_coroutine_mark != NULL)
+        return 0;
+    return import_mark("inspect", "_is_coroutine_marker", &st->inspect_coroutine_mark); /* its name in early 3.12 */
+}

@@ -1,0 +1,702 @@
+/* The operation object: it keeps a coroutine's contract without having a frame.
+ *
+ * - Nothing happens before the first send. One that was never awaited warns when it goes, one that waits is closed when it goes.
+ * - send, throw, close, cr_await, cr_running, cr_suspended, cr_code, cr_frame, cr_origin, __name__, __qualname__ and repr() are a
+ *   coroutine's, and so are the errors: for a second await, for re-entering, for a value sent too early. It is registered as a
+ *   collections.abc.Coroutine; only `type(op) is types.CoroutineType` tells. (It has a __next__, too, but no __iter__.)
+ * - cr_code and cr_frame are made when somebody looks: a stack that ends in this operation shows its name.
+ *
+ * Waiting. A native future is handed to the task as FutureIter does it: its blocking flag set, the future returned. For anything else
+ * the operation drives the iterator of `__await__` as the interpreter drives it in a coroutine. Either way `run` sees only the outcome.
+ *
+ * The interpreter reaches the slots in three ways: am_send from a task that runs the operation itself and from 3.11's SEND, iternext
+ * from SEND in a coroutine from 3.12 on, and the method send().
+ *
+ * Operations belong to the thread of whoever awaits them. Freed ones are kept in the module state: most await only once, at once.
+ */
+#include "sync/op.h"
+#include "core/future_impl.h"
+
+#include <frameobject.h>
+
+enum { CREATED, SUSPENDED, RUNNING, DONE };
+
+#define FREE_MAX 64
+
+/* ---- Where it was made: sys.set_coroutine_origin_tracking_depth() ---- */
+
+static PyObject *frame_entry(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *entry = Py_BuildValue("OiO", code->co_filename, PyFrame_GetLineNumber(frame), code->co_name);
+    Py_DECREF(code);
+    return entry;
+}
+
+/* The callers' (file, line, name), the nearest first. New. */
+static PyObject *take_origin(int depth)
+{
+    PyObject *list = PyList_New(0), *origin = NULL;
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    while (list != NULL && frame != NULL && depth-- > 0) {
+        PyObject *entry = frame_entry(frame);
+        if (entry == NULL || PyList_Append(list, entry) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(entry);
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    if (list != NULL)
+        origin = PyList_AsTuple(list);
+    Py_XDECREF(list);
+    return origin;
+}
+
+/* ---- Lifecycle ---- */
+
+static int op_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    pa_op *op = (pa_op *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(op->self);
+    Py_VISIT(op->a);
+    Py_VISIT(op->b);
+    Py_VISIT(op->c);
+    Py_VISIT(op->waiter);
+    Py_VISIT(op->outcome);
+    Py_VISIT(op->origin);
+    return 0;
+}
+
+static int op_clear(PyObject *self)
+{
+    pa_op *op = (pa_op *)self;
+    pa_link_remove(&op->link);
+    Py_CLEAR(op->self);
+    Py_CLEAR(op->a);
+    Py_CLEAR(op->b);
+    Py_CLEAR(op->c);
+    Py_CLEAR(op->waiter);
+    Py_CLEAR(op->outcome);
+    return 0;
+}
+
+/* It has come to its end. Keeps the raised exception: what is dropped here may be the last reference to anything. */
+static void finish(pa_op *op, int raised)
+{
+    op->status = DONE;
+    PyObject *exc = raised ? pa_err_take() : NULL;
+    (void)op_clear((PyObject *)op);
+    if (raised)
+        pa_err_restore(exc);
+}
+
+PyObject *pa_op_new(pa_state *st, const pa_op_kind *kind, PyObject *self)
+{
+    pa_op *op = (pa_op *)st->free_ops.first;
+    if (op != NULL) {
+        st->free_ops.first = op->self;
+        st->free_ops.len--;
+        PyObject_Init((PyObject *)op, st->Operation);
+    } else if ((op = PyObject_GC_New(pa_op, st->Operation)) == NULL) {
+        return NULL;
+    }
+    op->kind = kind;
+    op->st = st;
+    op->self = Py_XNewRef(self);
+    op->a = op->b = op->c = op->waiter = op->outcome = op->origin = op->weakrefs = NULL;
+    pa_link_init(&op->link);
+    op->number = 0;
+    op->step = 0;
+    op->status = CREATED;
+    op->iterates = 0;
+    int depth = PyThreadState_Get()->coroutine_origin_tracking_depth;
+    if (depth > 0 && (op->origin = take_origin(depth)) == NULL) {
+        finish(op, 1);
+        Py_DECREF(op);
+        return NULL;
+    }
+    PyObject_GC_Track(op);
+    return (PyObject *)op;
+}
+
+/* As CPython warns: through warnings._warn_unawaited_coroutine, which names the origin and the object. */
+static void warn_never_awaited(pa_op *op)
+{
+    PyObject *name = PyUnicode_FromString("warnings"), *warn = NULL, *result = NULL;
+    PyObject *warnings = name != NULL ? PyImport_GetModule(name) : NULL;
+    if (warnings != NULL)
+        warn = PyObject_GetAttrString(warnings, "_warn_unawaited_coroutine");
+    if (warn != NULL)
+        result = PyObject_CallOneArg(warn, (PyObject *)op);
+    else if (warnings == NULL && !PyErr_Occurred() &&
+             PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%.100s' was never awaited", op->kind->qualname) == 0)
+        result = Py_NewRef(Py_None);
+    if (result == NULL)
+        PyErr_WriteUnraisable((PyObject *)op);
+    Py_XDECREF(result);
+    Py_XDECREF(warn);
+    Py_XDECREF(warnings);
+    Py_XDECREF(name);
+}
+
+/* The collector clears types and modules in any order. */
+static pa_state *living_state(PyTypeObject *type)
+{
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
+    return st != NULL && st->Operation == type ? st : NULL;
+}
+
+static PyObject *close_op(pa_op *op);
+
+static void op_finalize(PyObject *self)
+{
+    pa_op *op = (pa_op *)self;
+    if (op->status == DONE || living_state(Py_TYPE(self)) == NULL)
+        return;
+    PyObject *raised = pa_err_take();
+    if (op->status == CREATED) {
+        warn_never_awaited(op);
+    } else if (op->status == SUSPENDED) {
+        PyObject *result = close_op(op);
+        if (result == NULL)
+            PyErr_WriteUnraisable(self);
+        Py_XDECREF(result);
+    }
+    pa_err_restore(raised);
+}
+
+static void op_dealloc(PyObject *self)
+{
+    pa_op *op = (pa_op *)self;
+    if (op->status != DONE && PyObject_CallFinalizerFromDealloc(self) < 0)
+        return;
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (op->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    if (op->status != DONE)
+        (void)op_clear(self);
+    Py_CLEAR(op->origin);
+    pa_state *st = living_state(type);
+    if (st != NULL && st->free_ops.len < FREE_MAX && !PyObject_GC_IsFinalized(self)) {
+        op->self = st->free_ops.first;
+        st->free_ops.first = self;
+        st->free_ops.len++;
+    } else {
+        PyObject_GC_Del(self);
+    }
+    Py_DECREF(type);
+}
+
+void pa_op_free_lists(pa_state *st)
+{
+    while (st->free_ops.first != NULL) {
+        PyObject *self = st->free_ops.first;
+        st->free_ops.first = ((pa_op *)self)->self;
+        PyObject_GC_Del(self);
+    }
+    st->free_ops.len = 0;
+}
+
+/* ---- Waiting ---- */
+
+static PySendResult begin_wait(pa_op *op, PyObject *waiter, int iterates)
+{
+    PyObject *before = op->waiter, *outcome = op->outcome;
+    op->waiter = waiter;
+    op->outcome = NULL;
+    op->iterates = (uint8_t)iterates;
+    Py_XDECREF(before);
+    Py_XDECREF(outcome);
+    return PYGEN_NEXT;
+}
+
+/* Whether the interpreter awaits `obj` itself: a coroutine, or a generator that types.coroutine() made one. 1, 0 or -1. */
+static int is_coroutine(pa_op *op, PyObject *obj)
+{
+    if (PyCoro_CheckExact(obj))
+        return 1;
+    if (!PyGen_CheckExact(obj))
+        return 0;
+    PyObject *code = PyObject_GetAttrString(obj, "gi_code");
+    if (code == NULL)
+        return -1;
+    int answer = PyCode_Check(code) && (((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE);
+    Py_DECREF(code);
+    return answer;
+}
+
+/* A coroutine that somebody awaits already. 0, or -1 with RuntimeError. */
+static int check_not_awaited(PyObject *coro)
+{
+    if (!PyCoro_CheckExact(coro))
+        return 0;
+    PyObject *inner = PyObject_GetAttrString(coro, "cr_await");
+    int free = inner == Py_None;
+    Py_XDECREF(inner);
+    if (inner != NULL && !free)
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+    return free ? 0 : -1;
+}
+
+/* What the interpreter would iterate over for `await obj`. New. */
+static PyObject *await_iterator(pa_op *op, PyObject *obj)
+{
+    int itself = is_coroutine(op, obj);
+    if (itself != 0)
+        return itself > 0 && check_not_awaited(obj) == 0 ? Py_NewRef(obj) : NULL;
+    PyAsyncMethods *async = Py_TYPE(obj)->tp_as_async;
+    if (async == NULL || async->am_await == NULL) {
+        pa_err_cannot_await(obj);
+        return NULL;
+    }
+    PyObject *iterator = async->am_await(obj);
+    if (iterator == NULL)
+        return NULL;
+    itself = is_coroutine(op, iterator);
+    if (itself == 0 && PyIter_Check(iterator))
+        return iterator;
+    if (itself >= 0)
+        pa_err_bad_await(obj, iterator, itself);
+    Py_DECREF(iterator);
+    return NULL;
+}
+
+PySendResult pa_op_await(pa_op *op, PyObject *awaitable)
+{
+    if (pa_future_is_exact(awaitable))
+        return pa_op_wait(op, awaitable);
+    PyObject *iterator = await_iterator(op, awaitable);
+    return iterator != NULL ? begin_wait(op, iterator, 1) : PYGEN_ERROR;
+}
+
+PySendResult pa_op_wait(pa_op *op, PyObject *future)
+{
+    if (!pa_future_is_exact(future))
+        return pa_op_await(op, future);
+    return begin_wait(op, Py_NewRef(future), 0);
+}
+
+PyObject *pa_op_outcome(pa_op *op)
+{
+    if (op->iterates)
+        return Py_NewRef(op->outcome);
+    PyObject *value;
+    int rc = pa_future_fetch(pa_future_find(op->waiter), &value);
+    if (rc <= 0)
+        return rc < 0 ? NULL : value;
+    pa_err_restore(value);
+    return NULL;
+}
+
+PySendResult pa_op_raise(PyObject *thrown)
+{
+    pa_err_restore(Py_NewRef(thrown));
+    return PYGEN_ERROR;
+}
+
+static PyObject *stop_value(PyObject *stop)
+{
+    PyObject *value = ((PyStopIterationObject *)stop)->value;
+    return Py_NewRef(value != NULL ? value : Py_None);
+}
+
+/* One look at the future it waits for. PYGEN_NEXT: *yielded (new) is for the task; PYGEN_RETURN: the wait is over, with *exc (owned; set
+ * by the caller if it was thrown in) or well. */
+static PySendResult look_at_future(pa_op *op, PyObject **exc, PyObject **yielded)
+{
+    if (*exc != NULL) {
+        if (PyErr_GivenExceptionMatches(*exc, PyExc_StopIteration)) { /* the iterator of a future would raise it: that is a result */
+            op->outcome = stop_value(*exc);
+            op->iterates = 1;
+            Py_CLEAR(*exc);
+        }
+        return PYGEN_RETURN;
+    }
+    pa_future *f = pa_future_find(op->waiter);
+    if (f->state != PA_FUTURE_PENDING) {
+        PyObject *value = NULL;
+        if (f->state == PA_FUTURE_CANCELLED || f->failed) {
+            int rc = pa_future_fetch(f, &value);
+            *exc = rc > 0 ? value : pa_err_take();
+        }
+        return PYGEN_RETURN;
+    }
+    if (!f->blocking) {
+        f->blocking = 1;
+        *yielded = Py_NewRef(op->waiter);
+        return PYGEN_NEXT;
+    }
+    PyErr_SetString(PyExc_RuntimeError, f->loop != NULL ? "await wasn't used with future" : "Future object is not initialized.");
+    *exc = pa_err_take();
+    return PYGEN_RETURN;
+}
+
+/* The iterator's throw(*exc), or its close() for a GeneratorExit. Takes *exc, unless it has no throw. */
+static PySendResult throw_into_iterator(pa_op *op, PyObject **exc, PyObject **value)
+{
+    PyObject *method, *iterator = op->waiter;
+    int leaves = PyErr_GivenExceptionMatches(*exc, PyExc_GeneratorExit);
+    int found = pa_getattr_optional(iterator, leaves ? op->st->names.close : op->st->names.throw, &method);
+    if (found == 0)
+        return PYGEN_RETURN; /* raised here */
+    if (found < 0) {
+        Py_CLEAR(*exc);
+        return PYGEN_ERROR;
+    }
+    if (leaves) {
+        *value = PyObject_CallNoArgs(method);
+        Py_DECREF(method);
+        if (*value != NULL) {
+            Py_CLEAR(*value);
+            return PYGEN_RETURN;
+        }
+        Py_CLEAR(*exc);
+        return PYGEN_ERROR;
+    }
+    PyObject *thrown = *exc;
+    *exc = NULL;
+    *value = PyObject_CallOneArg(method, thrown);
+    Py_DECREF(thrown);
+    Py_DECREF(method);
+    if (*value != NULL)
+        return PYGEN_NEXT;
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration))
+        return PYGEN_ERROR;
+    PyObject *stop = pa_err_take();
+    *value = stop_value(stop);
+    Py_DECREF(stop);
+    return PYGEN_RETURN;
+}
+
+/* The same for an iterator, which gets what is sent or thrown. */
+static PySendResult drive_iterator(pa_op *op, PyObject *sent, PyObject **exc, PyObject **yielded)
+{
+    PyObject *value = NULL;
+    PySendResult how = *exc != NULL ? throw_into_iterator(op, exc, &value) : PyIter_Send(op->waiter, sent, &value);
+    if (how == PYGEN_NEXT)
+        *yielded = value;
+    else if (how == PYGEN_ERROR)
+        *exc = pa_err_take();
+    else if (*exc == NULL)
+        op->outcome = value;
+    return how == PYGEN_NEXT ? PYGEN_NEXT : PYGEN_RETURN;
+}
+
+/* ---- Running ---- */
+
+/* A StopIteration that leaves the body would be taken for the result. */
+static void convert_stop(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration))
+        return;
+    PyObject *stop = pa_err_take();
+    PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+    PyObject *error = pa_err_take();
+    PyException_SetCause(error, Py_NewRef(stop));
+    PyException_SetContext(error, stop);
+    pa_err_restore(error);
+}
+
+/* On from where it stopped, to the next wait that takes time or to the end. It is not running and not done. Steals `exc`, which is
+ * thrown in at the wait, or NULL. */
+static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
+{
+    int waits = op->status == SUSPENDED;
+    op->status = RUNNING;
+    PySendResult how;
+    for (;;) {
+        if (waits && (op->iterates ? drive_iterator(op, sent, &exc, result) : look_at_future(op, &exc, result)) == PYGEN_NEXT) {
+            op->status = SUSPENDED;
+            return PYGEN_NEXT;
+        }
+        how = op->kind->run(op, exc, result);
+        Py_CLEAR(exc);
+        if (how != PYGEN_NEXT)
+            break;
+        waits = 1;
+        sent = Py_None;
+    }
+    finish(op, how == PYGEN_ERROR);
+    if (how == PYGEN_ERROR)
+        convert_stop();
+    return how;
+}
+
+static void raise_not_resumable(pa_op *op)
+{
+    if (op->status == RUNNING)
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    else
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+}
+
+static PySendResult op_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    pa_op *op = (pa_op *)self;
+    *result = NULL;
+    if (op->status >= RUNNING) {
+        raise_not_resumable(op);
+        return PYGEN_ERROR;
+    }
+    if (op->status == CREATED && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+        return PYGEN_ERROR;
+    }
+    return resume(op, value, NULL, result);
+}
+
+/* What a slot or method returns for `how`: the yielded object, or NULL with an exception, a StopIteration for a result. */
+static PyObject *as_iteration(PySendResult how, PyObject *value)
+{
+    if (how == PYGEN_RETURN) {
+        pa_future_raise_stop(value);
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
+static PyObject *op_next(PyObject *self)
+{
+    PyObject *value;
+    PySendResult how = op_send(self, Py_None, &value);
+    if (how == PYGEN_RETURN && value == Py_None) {
+        Py_DECREF(value);
+        return NULL; /* an end without an exception stands for StopIteration(None) */
+    }
+    return as_iteration(how, value);
+}
+
+static PyObject *op_await(PyObject *self)
+{
+    if (((pa_op *)self)->status == SUSPENDED) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+        return NULL;
+    }
+    return Py_NewRef(self);
+}
+
+static PyObject *op_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult how = op_send(self, value, &result);
+    return as_iteration(how, result);
+}
+
+static PyObject *op_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    pa_op *op = (pa_op *)self;
+    if (PA_DONE_CORO_IGNORES_THROWN && op->status == DONE && nargs >= 1 && nargs <= 3) {
+        raise_not_resumable(op);
+        return NULL;
+    }
+    int at_future = op->status == SUSPENDED && !op->iterates; /* then it is the future's iterator that complains, inside */
+    PyObject *exc = pa_future_thrown(args, nargs, at_future ? PA_FUTURE_THROW_COMPLAINT
+                                                            : "exceptions must be classes or instances deriving from BaseException, not %s");
+    if (exc == NULL && !(at_future && nargs >= 1 && nargs <= 3))
+        return NULL;
+    if (exc == NULL)
+        exc = pa_err_take();
+    if (op->status >= RUNNING) {
+        Py_DECREF(exc);
+        raise_not_resumable(op);
+        return NULL;
+    }
+    if (op->status == CREATED) {
+        finish(op, 0);
+        pa_err_restore(exc);
+        if (!PA_THROW_STOP_AT_START)
+            convert_stop();
+        return NULL;
+    }
+    PyObject *result = NULL;
+    PySendResult how = resume(op, Py_None, exc, &result);
+    return as_iteration(how, result);
+}
+
+/* close() of one that waits, by what `run` does about a GeneratorExit. */
+static PyObject *close_by_run(pa_op *op)
+{
+    PyObject *exc = PyObject_CallNoArgs(PyExc_GeneratorExit), *result = NULL;
+    if (exc == NULL)
+        return NULL;
+    PySendResult how = resume(op, Py_None, exc, &result);
+    Py_XDECREF(result);
+    if (how == PYGEN_NEXT) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+        return NULL;
+    }
+    if (how == PYGEN_ERROR) {
+        if (!PyErr_ExceptionMatches(PyExc_GeneratorExit))
+            return NULL;
+        PyErr_Clear();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_by_abandon(pa_op *op)
+{
+    op->status = RUNNING;
+    PyObject *method = NULL, *result = NULL, *raised = NULL;
+    if (op->iterates) {
+        int found = pa_getattr_optional(op->waiter, op->st->names.close, &method);
+        if (found > 0)
+            result = PyObject_CallNoArgs(method);
+        raised = pa_err_take();
+        Py_XDECREF(result);
+        Py_XDECREF(method);
+    }
+    op->kind->abandon(op);
+    if (PyErr_Occurred())
+        Py_XDECREF(raised);
+    else
+        pa_err_restore(raised);
+    finish(op, 1);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *close_op(pa_op *op)
+{
+    switch (op->status) {
+    case CREATED:
+        finish(op, 0);
+        Py_RETURN_NONE;
+    case SUSPENDED:
+        return op->kind->abandon != NULL ? close_by_abandon(op) : close_by_run(op);
+    case RUNNING:
+        raise_not_resumable(op);
+        return NULL;
+    default:
+        Py_RETURN_NONE;
+    }
+}
+
+static PyObject *op_close(PyObject *self, PyObject *unused) { return close_op((pa_op *)self); }
+
+/* ---- Attributes ---- */
+
+static PyObject *op_repr(PyObject *self)
+{
+    return PyUnicode_FromFormat("<coroutine object %s at %p>", ((pa_op *)self)->kind->qualname, self);
+}
+
+static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((pa_op *)self)->kind->name); }
+
+static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_FromString(((pa_op *)self)->kind->qualname); }
+
+static PyObject *get_await(PyObject *self, void *unused)
+{
+    pa_op *op = (pa_op *)self;
+    return Py_NewRef(op->status == SUSPENDED ? op->waiter : Py_None);
+}
+
+static PyObject *get_running(PyObject *self, void *unused) { return PyBool_FromLong(((pa_op *)self)->status == RUNNING); }
+
+static PyObject *get_suspended(PyObject *self, void *unused) { return PyBool_FromLong(((pa_op *)self)->status == SUSPENDED); }
+
+#if PA_CORO_HAS_STATE
+static PyObject *get_state(PyObject *self, void *unused)
+{
+    static const char *const names[] = {
+        [CREATED] = "CORO_CREATED", [SUSPENDED] = "CORO_SUSPENDED", [RUNNING] = "CORO_RUNNING", [DONE] = "CORO_CLOSED"};
+    return PyUnicode_InternFromString(names[((pa_op *)self)->status]);
+}
+#endif
+
+static PyObject *get_origin(PyObject *self, void *unused)
+{
+    PyObject *origin = ((pa_op *)self)->origin;
+    return Py_NewRef(origin != NULL ? origin : Py_None);
+}
+
+static PyObject *get_code(PyObject *self, void *unused)
+{
+    return (PyObject *)PyCode_NewEmpty("<pyasync>", ((pa_op *)self)->kind->name, 1);
+}
+
+static PyObject *get_frame(PyObject *self, void *unused)
+{
+    pa_op *op = (pa_op *)self;
+    if (op->status == DONE)
+        Py_RETURN_NONE;
+    PyObject *globals = PyDict_New(), *code = get_code(self, NULL), *frame = NULL;
+    if (globals != NULL && code != NULL)
+        frame = (PyObject *)PyFrame_New(PyThreadState_Get(), (PyCodeObject *)code, globals, NULL);
+    Py_XDECREF(globals);
+    Py_XDECREF(code);
+    return frame;
+}
+
+static PyObject *op_sizeof(PyObject *self, PyObject *unused) { return PyLong_FromSsize_t(Py_TYPE(self)->tp_basicsize); }
+
+/* ---- Setup ---- */
+
+static PyMethodDef op_methods[] = {
+    {"send", op_send_method, METH_O, "send(arg) -> send 'arg' into coroutine,\nreturn next iterated value or raise StopIteration."},
+    {"throw", (PyCFunction)(void (*)(void))op_throw, METH_FASTCALL,
+     "throw(value)\n\nRaise exception in coroutine, return next iterated value or raise\nStopIteration."},
+    {"close", op_close, METH_NOARGS, "close() -> raise GeneratorExit inside coroutine."},
+    {"__sizeof__", op_sizeof, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef op_getset[] = {
+    {"__name__", get_name, NULL, "name of the coroutine", NULL},
+    {"__qualname__", get_qualname, NULL, "qualified name of the coroutine", NULL},
+    {"cr_await", get_await, NULL, "object being awaited on, or None", NULL},
+    {"cr_running", get_running, NULL, NULL, NULL},
+    {"cr_suspended", get_suspended, NULL, NULL, NULL},
+#if PA_CORO_HAS_STATE
+    {"cr_state", get_state, NULL, NULL, NULL},
+#endif
+    {"cr_origin", get_origin, NULL, NULL, NULL},
+    {"cr_code", get_code, NULL, NULL, NULL},
+    {"cr_frame", get_frame, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef op_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(pa_op, weakrefs), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(op_doc, "What asyncio's coroutine functions that are native return: a coroutine without a frame.");
+
+static PyType_Slot op_slots[] = {
+    {Py_tp_doc, (void *)op_doc},
+    {Py_am_await, op_await},
+    {Py_am_send, op_send},
+    {Py_tp_iternext, op_next},
+    {Py_tp_repr, op_repr},
+    {Py_tp_dealloc, op_dealloc},
+    {Py_tp_finalize, op_finalize},
+    {Py_tp_traverse, op_traverse},
+    {Py_tp_clear, op_clear},
+    {Py_tp_methods, op_methods},
+    {Py_tp_getset, op_getset},
+    {Py_tp_members, op_members},
+    {0, NULL},
+};
+
+static int register_coroutine(pa_state *st)
+{
+    PyObject *abc = PyImport_ImportModule("collections.abc");
+    PyObject *coroutine = abc != NULL ? PyObject_GetAttrString(abc, "Coroutine") : NULL;
+    PyObject *result = coroutine != NULL ? PyObject_CallMethod(coroutine, "register", "O", st->Operation) : NULL;
+    Py_XDECREF(abc);
+    Py_XDECREF(coroutine);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int pa_op_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync._core.coroutine", sizeof(pa_op), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, op_slots};
+    st->Operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return st->Operation != NULL ? register_coroutine(st) : -1;
+}

@@ -5,6 +5,7 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "streams/streams.h"
 #include "sync/corofn.h"
 #include "sync/event.h"
 #include "sync/lock.h"
@@ -17,6 +18,7 @@ static int module_exec(PyObject *module)
         pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
         pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,       pa_corofn_setup,
         pa_waiters_setup, pa_event_setup,  pa_lock_setup,
+        pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

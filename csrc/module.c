@@ -23,6 +23,10 @@ static int module_exec(PyObject *module)
         pa_faults_setup,
 #endif
     };
+    if (!pa_interpreter_is_supported()) {
+        PyErr_SetString(PyExc_ImportError, "module pyasync._core does not support loading in subinterpreters");
+        return -1;
+    }
     pa_state *st = pa_state_of_module(module);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(setups); i++)
         if (setups[i](module, st) < 0)

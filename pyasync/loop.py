@@ -90,6 +90,7 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 
     def __init__(self, selector=None):
+        self._check_not_open()  # or what BaseEventLoop assigns would take a running loop apart
         super().__init__()
         self._transports = weakref.WeakValueDictionary()
         self._signal_handlers = {}

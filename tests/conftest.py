@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -23,6 +24,21 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # a coroutine never awaited, a socket left open, an exception in __del__: each fails the test that did it
     config.addinivalue_line("filterwarnings", "error")
+    # A shell starts its background jobs with Ctrl-C ignored, and what they start inherits that: tests that send it would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item, settings):
+    item.timeout_settings = settings
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node):
+    """pytest-timeout's clock stops when a test fails; taking down what a failed test left can hang, too."""
+    if hasattr(node, "timeout_settings") and not node.config.getoption("usepdb"):
+        node.ihook.pytest_timeout_set_timer(item=node, settings=node.timeout_settings)
 
 
 def pytest_generate_tests(metafunc):

@@ -637,6 +637,16 @@ def test_slow_callback_is_logged(aio, loop, caplog):
     assert 0.02 <= float(second.split()[-2]) < 1
 
 
+def test_slow_callback_goes_to_the_logger_that_is_there_now(aio, loop):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+    with mock.patch("asyncio.base_events.logger") as logger:
+        loop.call_soon(callback)
+        spin(loop)
+    text, *args = logger.warning.call_args_list[0].args
+    assert (text % tuple(args)).startswith("Executing <Handle callback()") and len(logger.warning.call_args_list) == 2
+
+
 def test_slow_callback_not_logged_when_quick_or_not_debugging(aio, loop, caplog):
     loop.slow_callback_duration = 0.001
     loop.call_soon(time.sleep, 0.01)

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -96,6 +97,21 @@ def test_every_submodule_is_reachable_as_attribute_and_by_import():
     assert PIPE == subprocess.PIPE and Task is pyasync.Task and _enter_task is asyncio.tasks._enter_task
     assert pyasync.exceptions is asyncio.exceptions and pyasync.runners.Runner is pyasync.Runner
     assert pyasync.runners._cancel_all_tasks is asyncio.runners._cancel_all_tasks
+
+
+def test_submodules_that_asyncio_imports_only_when_asked():
+    path = pathlib.Path(asyncio.__file__).parent
+    for name in sorted({p.stem for p in path.glob("*.py")} - {"__init__", "__main__"}):
+        try:
+            theirs = importlib.import_module("asyncio." + name)
+        except ImportError as e:                             # windows_events, elsewhere
+            with pytest.raises(type(e), match=re.escape(str(e))):
+                importlib.import_module("pyasync." + name)
+            continue
+        ours = importlib.import_module("pyasync." + name)
+        assert getattr(pyasync, name) is ours
+        if name in ("proactor_events", "tools"):
+            assert ours is theirs
 
 
 def test_an_overlaid_module_reads_and_patches_the_original(monkeypatch):

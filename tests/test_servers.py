@@ -3,6 +3,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import inspect
 import os
 import resource
 import socket
@@ -398,6 +399,57 @@ def test_a_server_without_descriptors_waits_and_goes_on(same):
     got = same(scenario(main))
     assert got["reports"][0] == {"message": "socket.accept() out of system resource", "socket": "TransportSocket",
                                  "exception": ["OSError", "[Errno 24] Too many open files"]}
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "closed", "bare"])
+def test_how_a_server_without_descriptors_comes_back(aio, errors, loop, meanwhile, monkeypatch):
+    """By loop.call_later(1, loop._start_serving, ...): what asyncio's own tests and patched loops look for."""
+    later = []
+
+    async def main():
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        address, server = listening.getsockname(), None
+        if meanwhile == "bare":
+            loop._start_serving(asyncio.Protocol, listening)
+        else:
+            server = await loop.create_server(asyncio.Protocol, sock=listening)
+        monkeypatch.setattr(type(loop), "call_later", lambda self, *args: later.append(args), raising=False)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            fillers = []
+            resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 1, limits[1]))
+            try:
+                with contextlib.suppress(OSError):
+                    while True:
+                        fillers.append(os.dup(0))
+                with contextlib.suppress(BlockingIOError):
+                    sock.connect(address)
+                while not errors.contexts:
+                    await asyncio.sleep(0)
+            finally:
+                for fd in fillers:
+                    os.close(fd)
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        monkeypatch.undo()
+        assert {context["message"] for context in errors.take()} == {"socket.accept() out of system resource"}
+        delay, start, *args = later[0]
+        assert (delay, start.__name__, args[0]) == (1, "_start_serving", asyncio.Protocol)
+        assert args[1].getsockname() == address
+        timeouts = [60.0, 30.0] if meanwhile == "bare" else [None, None]
+        assert args[2:7] == [None, server, 100, *timeouts]
+        assert len(args) == len(inspect.signature(asyncio.SelectorEventLoop._start_serving).parameters) - 1
+        if meanwhile == "closed":
+            server.close()
+            with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+                start(*args)
+            return
+        start(*args)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.close()
+        loop._stop_serving(listening) if server is None else server.close()
+    loop.run_until_complete(main())
 
 
 # --- connecting -----------------------------------------------------------------------------------------------------------

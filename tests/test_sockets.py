@@ -316,6 +316,53 @@ def test_wrong_arguments(same):
     same(scenario)
 
 
+class Odd:
+    """Whatever it was given, and no more, of what a socket has."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def setblocking(self, flag):
+        pass
+
+    def __repr__(self):
+        return "<Odd>"
+
+
+def _raising(exc):
+    def method(*args):
+        raise exc
+    return dict.fromkeys(("send", "recv", "accept", "connect", "sendto", "recvfrom", "recv_into"), method)
+
+
+ODD_SOCKETS = {
+    "None": None, "number": 1, "text": "x", "nothing": Odd(family=socket.AF_UNIX),
+    "blocks": Odd(family=socket.AF_UNIX, **_raising(BlockingIOError())),
+    "blocks, -1": Odd(family=socket.AF_UNIX, fileno=lambda: -1, **_raising(BlockingIOError())),
+    "interrupted, text": Odd(family=socket.AF_UNIX, fileno=lambda: "x", **_raising(InterruptedError())),
+    "raises": Odd(family=socket.AF_UNIX, **_raising(ValueError("no"))),
+    "raises, -1": Odd(family=socket.AF_UNIX, fileno=lambda: -1, **_raising(ValueError("no"))),
+    "StopIteration": Odd(family=socket.AF_UNIX, fileno=lambda: -1, **_raising(StopIteration(5))),
+    "length": Odd(fileno=lambda: -1, family=socket.AF_UNIX, send=len, recv=len, accept=lambda: [Odd(), 3], connect=lambda address: 9),
+    "float": Odd(fileno=lambda: -1, family=socket.AF_UNIX, send=lambda data: float(len(data)), accept=lambda: iter([Odd(), 3])),
+    "accepts 5": Odd(fileno=lambda: -1, accept=lambda: 5), "accepts one": Odd(fileno=lambda: -1, accept=lambda: (Odd(),)),
+    "accepts numbers": Odd(fileno=lambda: -1, accept=lambda: (1, 2)),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_objects_that_are_no_sockets(same, debug):
+    def scenario(aio):
+        with fresh_loop(aio, debug=debug) as loop:
+            found = []
+            for name, sock in ODD_SOCKETS.items():
+                calls = [("accept", loop.sock_accept(sock)), ("recv", loop.sock_recv(sock, 5)), ("connect", loop.sock_connect(sock, 7))]
+                calls += [(f"sendall {data!r}", loop.sock_sendall(sock, data)) for data in (b"ab", b"", bytearray(3), [1, 2], 5, None)]
+                found += [[name, what, outcome(loop.run_until_complete, call)] for what, call in calls]
+            return found
+    same(scenario)
+
+
 def test_peer_reset(aio, loop, run, listener):
     async def main():
         client = socket.socket()

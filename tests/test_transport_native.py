@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 import weakref
+from unittest import mock
 
 import pytest
 
@@ -318,6 +319,18 @@ def test_writes_on_a_lost_connection_are_counted_and_logged(same, caplog):
             spin(loop, 2)
             transport.write(b"x")
             return counts, [(r.levelname, r.getMessage(), r.name) for r in caplog.records]
+    same(scenario)
+
+
+def test_records_go_to_the_logger_that_is_there_now(same):
+    def scenario(aio):
+        with connected(aio) as (loop, transport, protocol, peer), mock.patch("asyncio.selector_events.logger") as logger:
+            loop.set_debug(True)
+            peer.close()
+            spin(loop, 3)
+            for _ in range(6):
+                transport.write(b"x")
+            return [(name, args[0]) for name, args, _ in logger.method_calls]
     same(scenario)
 
 

@@ -25,7 +25,7 @@ static pa_fd_slot *find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loo
 pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd)
 {
     if (fd >= loop->fds_len) {
-        int rc = loop->selector == NULL ? pa_sys_get_nonblocking(fd) : 0;
+        int rc = loop->selector == NULL || fd > INT_MAX / 2 ? pa_sys_get_nonblocking(fd) : 0;
         if (rc < 0) {
             pa_error_from_rc(rc);
             return NULL;
@@ -85,7 +85,7 @@ int pa_loop_want(pa_loop *loop, int fd, unsigned events)
             return -1;
         if ((slot = find_slot(loop, fd)) == NULL)
             return raise_closed_meanwhile();
-    } else {
+    } else if (loop->poller != NULL) { /* a forked child may have failed to make its own */
         int rc = loop->poller_ops->set(loop->poller, fd, was, events);
         if (rc < 0) {
             pa_error_from_rc(rc);
@@ -315,50 +315,53 @@ int pa_loop_check_fd_free(pa_loop *loop, int fd)
     return rc;
 }
 
-/* int(obj.fileno()), or obj if it is an int. -1 with ValueError("Invalid file object: ..."), or with what int() says of its size. */
-static long file_number(pa_state *st, PyObject *obj)
+/* int(obj.fileno()), or obj if it is an int. New; NULL with ValueError("Invalid file object: ..."). */
+static PyObject *file_number(pa_state *st, PyObject *obj)
 {
     if (PyLong_Check(obj))
-        return PyLong_AsLong(obj);
+        return Py_NewRef(obj);
     PyObject *number = PyObject_CallMethodNoArgs(obj, st->names.fileno);
     PyObject *integer = number != NULL ? PyNumber_Long(number) : NULL;
     Py_XDECREF(number);
-    if (integer != NULL) {
-        long fd = PyLong_AsLong(integer);
-        Py_DECREF(integer);
-        return fd;
-    }
-    if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
-        PyErr_ExceptionMatches(PyExc_ValueError)) {
+    if (integer == NULL &&
+        (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
+         PyErr_ExceptionMatches(PyExc_ValueError))) {
         PyErr_Clear();
         PyErr_Format(PyExc_ValueError, "Invalid file object: %R", obj);
     }
-    return -1;
+    return integer;
 }
 
-/* As selectors look at what they are to watch. -1 with an exception. */
+#define FD_TOO_LARGE (-2)
+
+/* As selectors look at what they are to watch. The descriptor; FD_TOO_LARGE, nothing raised, for a number that none can have; -1 with
+ * an exception. */
 static int descriptor_of(pa_state *st, PyObject *obj)
 {
-    long fd = file_number(st, obj);
-    if (fd == -1 && PyErr_Occurred())
+    PyObject *integer = file_number(st, obj);
+    if (integer == NULL)
         return -1;
-    if (fd < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
-        return -1;
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(integer, &overflow);
+    if (overflow < 0 || (overflow == 0 && fd < 0)) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", integer);
+        fd = -1;
+    } else if (overflow > 0 || fd > INT_MAX) {
+        fd = FD_TOO_LARGE;
     }
-    if (fd > INT_MAX / 2) {
-        PyErr_SetString(PyExc_OverflowError, "signed integer is greater than maximum");
-        return -1;
-    }
+    Py_DECREF(integer);
     return (int)fd;
 }
 
 static int ensure_free(pa_loop *loop, PyObject *obj)
 {
-    long fd = file_number(loop->st, obj);
-    if (fd == -1 && PyErr_Occurred())
+    PyObject *integer = file_number(loop->st, obj);
+    if (integer == NULL)
         return -1;
-    return check_free(loop, fd < INT_MIN || fd > INT_MAX ? -1 : (int)fd, obj);
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(integer, &overflow); /* -1 if it does not fit: nobody has that one either */
+    Py_DECREF(integer);
+    return check_free(loop, fd < 0 || fd > INT_MAX ? -1 : (int)fd, obj);
 }
 
 /* ---- Handles ---- */
@@ -403,6 +406,8 @@ static PyObject *add_handle(pa_loop *loop, const pa_callback_args *call, unsigne
     if (pa_loop_require_open(loop) < 0)
         return NULL;
     int fd = descriptor_of(st, call->first);
+    if (fd == FD_TOO_LARGE)
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
     if (fd < 0 || (handle = pa_handle_new(loop, call->callback, call->args, call->context)) == NULL)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);
@@ -419,11 +424,8 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
 {
     if (loop->closed)
         Py_RETURN_FALSE;
-    long number = file_number(loop->st, obj);
-    if (number > INT_MAX)
-        Py_RETURN_FALSE;
-    int fd = number == -1 && PyErr_Occurred() ? -1 : descriptor_of(loop->st, obj);
-    if (fd < 0)
+    int fd = descriptor_of(loop->st, obj);
+    if (fd == -1)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);
     PyObject *old = NULL;
@@ -628,14 +630,14 @@ static int replace_poller(pa_loop *loop)
 
 void pa_loop_part_from_parent(pa_loop *loop)
 {
-    pa_signals_part_from_parent(loop);
-    if (loop->selector != NULL) /* its owner's business */
-        return;
-    int rc = replace_poller(loop);
-    if (rc < 0) {
-        pa_error_from_rc(rc);
-        PyErr_WriteUnraisable((PyObject *)loop);
+    if (loop->selector == NULL) { /* a user's selector is its owner's business */
+        int rc = replace_poller(loop);
+        if (rc < 0) {
+            pa_error_from_rc(rc);
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
     }
+    pa_signals_part_from_parent(loop); /* after the poller: what it takes out of the old one would be gone for the parent, too */
 }
 
 static void empty_slot(pa_loop *loop, int fd)

@@ -82,19 +82,26 @@ void pa_signals_close(pa_loop *loop)
 
 /* ---- The interpreter's wakeup descriptor ---- */
 
-/* signal.set_wakeup_fd(fd): what was there before, or -2 with an exception (ValueError outside the main thread). */
+/* signal.set_wakeup_fd(fd): what was there before, or -2 with an exception (ValueError outside the main thread). Of ours nobody has to
+ * hear that it is full: asyncio sets none for a program that only has Python's own handlers, and a profiler's signals fill the pair
+ * while a callback computes. */
 static int set_wakeup_fd(pa_loop *loop, int fd)
 {
     PyObject *number = PyLong_FromLong(fd), *before = NULL;
-    if (number != NULL)
-        before = PyObject_CallOneArg(loop->st->set_wakeup_fd, number);
+    PyObject *keywords = number != NULL ? PyTuple_Pack(1, loop->st->names.warn_on_full_buffer) : NULL;
+    if (keywords != NULL) {
+        PyObject *args[] = {number, fd == loop->signal_fd ? Py_False : Py_True};
+        before = PyObject_Vectorcall(loop->st->set_wakeup_fd, args, 1, keywords);
+    }
+    Py_XDECREF(keywords);
     Py_XDECREF(number);
     long was = before != NULL ? PyLong_AsLong(before) : -2;
     Py_XDECREF(before);
     return PyErr_Occurred() ? -2 : (int)was;
 }
 
-/* What the child's signals wrote into the pair would come out in the parent. A new pair is made when the child runs the loop. */
+/* What the child's signals wrote into the pair would come out in the parent. A new pair is made when the child runs the loop; but a
+ * selector of the user's is shared with the parent, who would lose its end of the pair if the child took that out. */
 void pa_signals_part_from_parent(pa_loop *loop)
 {
     if (loop->signal_fd < 0)
@@ -104,9 +111,11 @@ void pa_signals_part_from_parent(pa_loop *loop)
         was = set_wakeup_fd(loop, was);
     if (was == -2)
         PyErr_Clear(); /* not the main thread: then none of ours is set */
+    loop->signal_run = false;
+    if (loop->selector != NULL)
+        return;
     pa_watch_detach(loop, &loop->signal_watch);
     pa_signals_close(loop);
-    loop->signal_run = false;
 }
 
 /* Sets ours if none is set. 0, or -1 with an exception; not being in the main thread is none.

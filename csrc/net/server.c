@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #define ACCEPT_RETRY_DELAY 1 /* seconds, as asyncio.constants */
+#define DEFAULT_BACKLOG 100  /* of _start_serving() */
 
 /* The arguments of _start_serving(), by place. */
 enum { ARG_FACTORY, ARG_SOCK, ARG_SSL, ARG_SERVER, ARG_BACKLOG, ARG_HANDSHAKE, ARG_SHUTDOWN, ARG_CONTEXT, ARG_COUNT };
@@ -101,29 +102,60 @@ static int serve(listener *self, pa_loop *loop, int fd, pa_address *peer)
     return 0;
 }
 
+/* asyncio's default of an argument of _start_serving(). New. */
+static PyObject *default_argument(int i)
+{
+    if (i != ARG_HANDSHAKE && i != ARG_SHUTDOWN)
+        return i == ARG_BACKLOG ? PyLong_FromLong(DEFAULT_BACKLOG) : Py_NewRef(Py_None);
+    PyObject *constants = PyImport_ImportModule("asyncio.constants");
+    PyObject *value = constants != NULL ? PyObject_GetAttrString(constants, i == ARG_HANDSHAKE ? "SSL_HANDSHAKE_TIMEOUT"
+                                                                                               : "SSL_SHUTDOWN_TIMEOUT")
+                                        : NULL;
+    Py_XDECREF(constants);
+    return value;
+}
+
+/* loop.call_later(1, loop._start_serving, ...): with the arguments that it got, by place, as asyncio has it. 0 or -1. */
+static int start_later(listener *self)
+{
+    PyObject *args[ARG_COUNT + 2] = {PyLong_FromLong(ACCEPT_RETRY_DELAY),
+                                     PyObject_GetAttrString(self->loop, "_start_serving")};
+    PyObject *later = PyObject_GetAttrString(self->loop, "call_later"), *result = NULL;
+    size_t count = 2;
+    int rc = args[0] != NULL && args[1] != NULL && later != NULL ? 0 : -1;
+    for (int i = 0; rc == 0 && serving_names[i] != NULL; i++) {
+        args[count] = self->args[i] != NULL ? Py_NewRef(self->args[i]) : default_argument(i);
+        rc = args[count++] != NULL ? 0 : -1;
+    }
+    if (rc == 0)
+        result = PyObject_Vectorcall(later, args, count, NULL);
+    for (size_t i = 0; i < count; i++)
+        Py_XDECREF(args[i]);
+    Py_XDECREF(later);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 /* No descriptors or memory for another connection. The listening socket would stay ready for ever: tell, stop looking, and come back. */
 static int wait_for_resources(listener *self, int error)
 {
-    PyObject *loop = self->loop, *result = NULL, *removed = NULL, *fd = NULL, *resume = NULL;
     pa_error_from_rc(error);
-    PyObject *exc = pa_err_take();
+    PyObject *exc = pa_err_take(), *removed = NULL, *fd = NULL;
     PyObject *wrapped = PyObject_CallOneArg(self->st->aio_TransportSocket, self->args[ARG_SOCK]);
+    int rc = -1;
     if (wrapped == NULL ||
-        pa_loop_report(loop, exc, "socket.accept() out of system resource", "socket", wrapped, NULL) < 0)
+        pa_loop_report(self->loop, exc, "socket.accept() out of system resource", "socket", wrapped, NULL) < 0)
         goto done;
-    fd = PyLong_FromLong(self->fd);
-    removed = fd != NULL ? PyObject_CallMethodOneArg(loop, self->st->names._remove_reader, fd) : NULL;
-    resume = removed != NULL ? PyObject_GetAttrString((PyObject *)self, "_resume") : NULL;
-    if (resume != NULL)
-        result = PyObject_CallMethod(loop, "call_later", "iO", ACCEPT_RETRY_DELAY, resume);
+    fd = PyObject_CallMethodNoArgs(self->args[ARG_SOCK], self->st->names.fileno);
+    removed = fd != NULL ? PyObject_CallMethodOneArg(self->loop, self->st->names._remove_reader, fd) : NULL;
+    if (removed != NULL)
+        rc = start_later(self);
 done:
-    Py_XDECREF(result);
-    Py_XDECREF(resume);
     Py_XDECREF(removed);
     Py_XDECREF(fd);
     Py_XDECREF(wrapped);
     Py_DECREF(exc);
-    return result != NULL ? 0 : -1;
+    return rc;
 }
 
 /* accept4() once. 1: served; 0: nothing more to do now; -1: an exception. */
@@ -209,16 +241,6 @@ static int watch(listener *self)
     return handle != NULL ? 0 : -1;
 }
 
-/* The retry after wait_for_resources(): nothing if the server was closed meanwhile. */
-static PyObject *listener_resume(PyObject *op, PyObject *unused)
-{
-    listener *self = (listener *)op;
-    int open = is_open(self);
-    if (open < 0 || (open && watch(self) < 0))
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static int int_attribute(PyObject *obj, const char *name, int *out)
 {
     PyObject *value = PyObject_GetAttrString(obj, name);
@@ -237,7 +259,7 @@ static listener *listener_new(pa_state *st, PyObject *loop, PyObject *const *arg
         return NULL;
     self->st = st;
     self->loop = Py_NewRef(loop);
-    self->backlog = 100;
+    self->backlog = DEFAULT_BACKLOG;
     for (int i = 0; serving_names[i] != NULL; i++)
         self->args[i] = Py_XNewRef(args[i]);
     PyObject *sock = args[ARG_SOCK];
@@ -318,15 +340,9 @@ static PyObject *listener_repr(PyObject *op)
     return PyUnicode_FromFormat("<accepting on %R>", self->args[ARG_SOCK] != NULL ? self->args[ARG_SOCK] : Py_None);
 }
 
-static PyMethodDef listener_methods[] = {
-    {"_resume", listener_resume, METH_NOARGS, NULL},
-    {NULL},
-};
-
 static PyType_Slot listener_slots[] = {
     {Py_tp_call, listener_call},   {Py_tp_repr, listener_repr},       {Py_tp_traverse, listener_traverse},
-    {Py_tp_clear, listener_clear}, {Py_tp_dealloc, listener_dealloc}, {Py_tp_methods, listener_methods},
-    {0, NULL},
+    {Py_tp_clear, listener_clear}, {Py_tp_dealloc, listener_dealloc}, {0, NULL},
 };
 
 static PyType_Spec listener_spec = {

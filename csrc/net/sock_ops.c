@@ -16,61 +16,165 @@
 
 typedef struct sock_op sock_op;
 
+typedef struct {
+    const char *method;                  /* of the socket, looked up at every attempt */
+    PyObject *(*attempt)(sock_op *self); /* new; NULL with BlockingIOError to wait on, or another exception */
+    int writing;
+    int into_future;                     /* what the first attempt raises goes through the future, after fileno() was asked */
+} op_kind;
+
 struct sock_op {
     PyObject_HEAD
     pa_state *st;      /* borrowed */
     PyObject *loop;    /* owned, as the rest */
     PyObject *sock;
-    const char *method; /* of the socket, looked up at every attempt */
-    PyObject *args;    /* what it is called with: a tuple; for sendall a memoryview of bytes, for connect the address */
+    const op_kind *kind;
+    PyObject *args;    /* what the socket's method is called with: a tuple; for connect the address, for sendall the data */
+    PyObject *view;    /* sendall: a memoryview of the data's bytes, once not all of it went out at the first attempt */
+    PyObject *number;  /* what the socket's fileno() said */
     PyObject *future;  /* NULL until the first attempt would have blocked */
     PyObject *handle;  /* what add_reader or add_writer returned */
-    PyObject *(*attempt)(sock_op *self); /* new; NULL with BlockingIOError to wait on, or another exception */
     Py_ssize_t sent;   /* sendall: bytes gone; connect: 1 when the call was made */
-    int fd;
-    int writing;
 };
 
 /* ---- Attempts ---- */
 
+/* Whether the raised exception means that the descriptor is not ready; clears it then. */
+static int would_block(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) && !PyErr_ExceptionMatches(PyExc_InterruptedError))
+        return 0;
+    PyErr_Clear();
+    return 1;
+}
+
+/* sock.fileno(), asked once. 0 or -1. */
+static int ask_number(sock_op *self)
+{
+    if (self->number == NULL)
+        self->number = PyObject_CallMethodNoArgs(self->sock, self->st->names.fileno);
+    return self->number != NULL ? 0 : -1;
+}
+
+/* asyncio's check before an operation waits: no transport may have the descriptor. 0 or -1. */
+static int check_free(sock_op *self)
+{
+    PyObject *checked = ask_number(self) == 0
+                            ? PyObject_CallMethodOneArg(self->loop, self->st->names._ensure_fd_no_transport, self->number)
+                            : NULL;
+    Py_XDECREF(checked);
+    return checked != NULL ? 0 : -1;
+}
+
 static PyObject *attempt_call(sock_op *self)
 {
-    PyObject *method = PyObject_GetAttrString(self->sock, self->method);
+    PyObject *method = PyObject_GetAttrString(self->sock, self->kind->method);
     PyObject *result = method != NULL ? PyObject_Call(method, self->args, NULL) : NULL;
     Py_XDECREF(method);
     return result;
 }
 
-static PyObject *attempt_sendall(sock_op *self)
+/* The data of sendall() as bytes, whatever its items are: a number of bytes can be counted in it. 0 or -1. */
+static int view_data(sock_op *self)
 {
+    PyObject *view = PyMemoryView_FromObject(self->args);
+    if (view == NULL)
+        return -1;
+    const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
+    if (buffer->ndim != 1 || buffer->itemsize != 1)
+        Py_SETREF(view, PyObject_CallMethod(view, "cast", "s", "B"));
+    self->view = view;
+    return view != NULL ? 0 : -1;
+}
+
+/* How many bytes went out: a number that a socket, or what looks like one, returned. Steals it. -1 with an exception. */
+static Py_ssize_t count_sent(PyObject *sent)
+{
+    Py_ssize_t n = sent != NULL ? PyNumber_AsSsize_t(sent, PyExc_OverflowError) : -1;
+    Py_XDECREF(sent);
+    if (n < 0 && !PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "send() returned %zd", n);
+    return n;
+}
+
+/* The first attempt gets the data as it is. What it leaves, and whatever has to wait, is looked at as bytes. */
+static PyObject *begin_send(sock_op *self)
+{
+    PyObject *sent = PyObject_CallMethod(self->sock, self->kind->method, "(O)", self->args);
+    int blocked = sent == NULL;
+    if (blocked && (!would_block() || (sent = PyLong_FromLong(0)) == NULL))
+        return NULL;
     Py_ssize_t len = PyObject_Length(self->args);
-    PyObject *rest = len >= 0 ? PySequence_GetSlice(self->args, self->sent, len) : NULL;
-    PyObject *sent = rest != NULL ? PyObject_CallMethod(self->sock, self->method, "O", rest) : NULL;
-    Py_XDECREF(rest);
-    if (sent == NULL)
+    PyObject *all = len >= 0 ? PyLong_FromSsize_t(len) : NULL;
+    int done = all != NULL ? PyObject_RichCompareBool(sent, all, Py_EQ) : -1;
+    Py_XDECREF(all);
+    if (done > 0 && !PyBytes_Check(self->args) && !PyByteArray_Check(self->args) && PyObject_CheckBuffer(self->args))
+        done = blocked; /* the length is of items, not of bytes */
+    if (done != 0) {
+        Py_DECREF(sent);
+        return done > 0 ? Py_NewRef(Py_None) : NULL;
+    }
+    if (check_free(self) < 0 || view_data(self) < 0) {
+        Py_DECREF(sent);
         return NULL;
-    Py_ssize_t n = PyLong_AsSsize_t(sent);
-    Py_DECREF(sent);
-    if (n == -1 && PyErr_Occurred())
+    }
+    self->sent = count_sent(sent);
+    if (self->sent < 0)
         return NULL;
-    self->sent += n;
-    if (self->sent >= len)
+    if (self->sent >= PyMemoryView_GET_BUFFER(self->view)->len)
         Py_RETURN_NONE;
     PyErr_SetNone(PyExc_BlockingIOError);
     return NULL;
 }
 
+static PyObject *attempt_sendall(sock_op *self)
+{
+    if (self->view == NULL)
+        return begin_send(self);
+    Py_ssize_t len = PyMemoryView_GET_BUFFER(self->view)->len;
+    PyObject *rest = PySequence_GetSlice(self->view, self->sent, len);
+    Py_ssize_t n = rest != NULL ? count_sent(PyObject_CallMethod(self->sock, self->kind->method, "O", rest)) : -1;
+    Py_XDECREF(rest);
+    if (n < 0)
+        return NULL;
+    if (n >= len - self->sent)
+        Py_RETURN_NONE;
+    self->sent += n;
+    PyErr_SetNone(PyExc_BlockingIOError);
+    return NULL;
+}
+
+/* What accept() returned as (connection, address). Steals it. New, or NULL with what unpacking it says. */
+static PyObject *as_pair(PyObject *accepted)
+{
+    PyObject *pair = NULL;
+    if (PyTuple_CheckExact(accepted))
+        pair = Py_NewRef(accepted);
+    else if (Py_TYPE(accepted)->tp_iter == NULL && !PySequence_Check(accepted))
+        PyErr_Format(PyExc_TypeError, "cannot unpack non-iterable %.200s object", Py_TYPE(accepted)->tp_name);
+    else
+        pair = PySequence_Tuple(accepted);
+    Py_DECREF(accepted);
+    if (pair != NULL && PyTuple_GET_SIZE(pair) != 2) {
+        if (PyTuple_GET_SIZE(pair) < 2)
+            PyErr_Format(PyExc_ValueError, "not enough values to unpack (expected 2, got %zd)", PyTuple_GET_SIZE(pair));
+        else
+            PyErr_SetString(PyExc_ValueError, "too many values to unpack (expected 2)");
+        Py_CLEAR(pair);
+    }
+    return pair;
+}
+
 static PyObject *attempt_accept(sock_op *self)
 {
-    PyObject *pair = PyObject_CallMethod(self->sock, self->method, NULL);
+    PyObject *accepted = PyObject_CallMethod(self->sock, self->kind->method, NULL);
+    PyObject *pair = accepted != NULL ? as_pair(accepted) : NULL;
     if (pair == NULL)
         return NULL;
-    PyObject *conn = PySequence_GetItem(pair, 0);
-    PyObject *result = conn != NULL ? PyObject_CallMethodOneArg(conn, self->st->names.setblocking, Py_False) : NULL;
+    PyObject *result = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(pair, 0), self->st->names.setblocking, Py_False);
     if (result == NULL)
         Py_CLEAR(pair);
     Py_XDECREF(result);
-    Py_XDECREF(conn);
     return pair;
 }
 
@@ -97,16 +201,11 @@ static PyObject *attempt_connect(sock_op *self)
     if (self->sent)
         return finish_connect(self);
     self->sent = 1;
-    return PyObject_CallMethod(self->sock, self->method, "(O)", self->args);
-}
-
-/* Whether the raised exception means that the descriptor is not ready; clears it then. */
-static int would_block(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) && !PyErr_ExceptionMatches(PyExc_InterruptedError))
-        return 0;
-    PyErr_Clear();
-    return 1;
+    PyObject *result = PyObject_CallMethod(self->sock, self->kind->method, "(O)", self->args);
+    if (result == NULL)
+        return NULL;
+    Py_DECREF(result);
+    Py_RETURN_NONE;
 }
 
 /* ---- Waiting ---- */
@@ -118,7 +217,7 @@ static PyObject *op_call(PyObject *op, PyObject *args, PyObject *kwargs)
     if (self->future == NULL || pa_future_done(self->future))
         Py_RETURN_NONE;
     PyObject *future = Py_NewRef(self->future);
-    PyObject *result = self->attempt(self);
+    PyObject *result = self->kind->attempt(self);
     int rc;
     if (result != NULL)
         rc = pa_future_resolve(future, result);
@@ -153,12 +252,9 @@ static PyObject *op_stop(PyObject *op, PyObject *future)
         Py_DECREF(handle);
     }
     PyObject *result = displaced != 0 ? Py_NewRef(Py_None) : NULL;
-    if (displaced == 0) {
-        PyObject *fd = PyLong_FromLong(self->fd);
-        PyObject *name = self->writing ? self->st->names.remove_writer : self->st->names.remove_reader;
-        result = fd != NULL ? PyObject_CallMethodOneArg(loop, name, fd) : NULL;
-        Py_XDECREF(fd);
-    }
+    if (displaced == 0)
+        result = PyObject_CallMethodOneArg(loop, self->kind->writing ? self->st->names.remove_writer : self->st->names.remove_reader,
+                                           self->number);
     Py_XDECREF(loop);
     if (result == NULL || displaced < 0) {
         Py_XDECREF(result);
@@ -171,30 +267,24 @@ static PyObject *op_stop(PyObject *op, PyObject *future)
 /* The first attempt would have blocked: register, and give the future out. New. */
 static PyObject *wait_for(sock_op *self, pa_loop *loop)
 {
-    PyObject *number = PyObject_CallMethodNoArgs(self->sock, self->st->names.fileno);
-    long fd = number != NULL ? PyLong_AsLong(number) : -1;
-    if ((fd == -1 && PyErr_Occurred()) || pa_loop_check_fd_free(loop, (int)fd) < 0) {
-        Py_XDECREF(number);
+    if (self->view == NULL && check_free(self) < 0) /* begin_send() has done it */
         return NULL;
-    }
-    self->fd = (int)fd;
     PyObject *future = pa_future_new(loop), *stop = NULL, *added = NULL;
-    if (future != NULL) {
-        self->future = Py_NewRef(future);
-        self->handle = PyObject_CallMethodObjArgs(self->loop, self->writing ? self->st->names._add_writer : self->st->names._add_reader,
-                                                  number, (PyObject *)self, NULL);
-        if (self->handle != NULL)
-            stop = PyObject_GetAttrString((PyObject *)self, "_stop");
-        if (stop != NULL)
-            added = PyObject_CallMethodOneArg(future, self->st->names.add_done_callback, stop);
-        if (added == NULL) {
-            Py_CLEAR(future);
-            Py_CLEAR(self->future);
-        }
+    if (future == NULL)
+        return NULL;
+    self->future = Py_NewRef(future);
+    self->handle = PyObject_CallMethodObjArgs(
+        self->loop, self->kind->writing ? self->st->names._add_writer : self->st->names._add_reader, self->number, (PyObject *)self, NULL);
+    if (self->handle != NULL)
+        stop = PyObject_GetAttrString((PyObject *)self, "_stop");
+    if (stop != NULL)
+        added = PyObject_CallMethodOneArg(future, self->st->names.add_done_callback, stop);
+    if (added == NULL) {
+        Py_CLEAR(future);
+        Py_CLEAR(self->future);
     }
     Py_XDECREF(added);
     Py_XDECREF(stop);
-    Py_DECREF(number);
     return future;
 }
 
@@ -229,20 +319,26 @@ static PyObject *done_future(pa_loop *loop, PyObject *result)
     return future;
 }
 
-typedef struct {
-    const char *method; /* of the socket */
-    PyObject *(*attempt)(sock_op *self);
-    int writing;
-} op_kind;
+/* A future that failed with what is raised now, except what ends the loop: that stays raised. New, or NULL. */
+static PyObject *failed_future(pa_loop *loop)
+{
+    if (pa_error_is_exit())
+        return NULL;
+    PyObject *exc = pa_err_take(), *future = pa_future_new(loop);
+    if (future != NULL && pa_future_reject(future, exc) < 0)
+        Py_CLEAR(future);
+    Py_DECREF(exc);
+    return future;
+}
 
-static const op_kind KIND_RECV = {"recv", attempt_call, 0};
-static const op_kind KIND_RECV_INTO = {"recv_into", attempt_call, 0};
-static const op_kind KIND_RECVFROM = {"recvfrom", attempt_call, 0};
-static const op_kind KIND_RECVFROM_INTO = {"recvfrom_into", attempt_call, 0};
-static const op_kind KIND_SENDALL = {"send", attempt_sendall, 1};
-static const op_kind KIND_SENDTO = {"sendto", attempt_call, 1};
-static const op_kind KIND_CONNECT = {"connect", attempt_connect, 1};
-static const op_kind KIND_ACCEPT = {"accept", attempt_accept, 0};
+static const op_kind KIND_RECV = {"recv", attempt_call, 0, 0};
+static const op_kind KIND_RECV_INTO = {"recv_into", attempt_call, 0, 0};
+static const op_kind KIND_RECVFROM = {"recvfrom", attempt_call, 0, 0};
+static const op_kind KIND_RECVFROM_INTO = {"recvfrom_into", attempt_call, 0, 0};
+static const op_kind KIND_SENDALL = {"send", attempt_sendall, 1, 0};
+static const op_kind KIND_SENDTO = {"sendto", attempt_call, 1, 0};
+static const op_kind KIND_CONNECT = {"connect", attempt_connect, 1, 1};
+static const op_kind KIND_ACCEPT = {"accept", attempt_accept, 0, 1};
 
 /* Tries, and waits if need be. `args` is borrowed. New: a future. */
 static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, PyObject *args)
@@ -258,14 +354,17 @@ static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, 
     self->loop = Py_NewRef(loop_obj);
     self->sock = Py_NewRef(sock);
     self->args = Py_NewRef(args);
-    self->attempt = kind->attempt;
-    self->writing = kind->writing;
-    self->method = kind->method;
-    PyObject *result = self->attempt(self), *future = NULL;
-    if (result != NULL)
-        future = done_future(loop, result);
-    else if (would_block())
-        future = wait_for(self, loop);
+    self->kind = kind;
+    PyObject *future = NULL;
+    if (!kind->into_future || ask_number(self) == 0) {
+        PyObject *result = kind->attempt(self);
+        if (result != NULL)
+            future = done_future(loop, result);
+        else if (would_block())
+            future = wait_for(self, loop);
+        else if (kind->into_future)
+            future = failed_future(loop);
+    }
     Py_DECREF(self);
     return future;
 }
@@ -318,19 +417,7 @@ static PyObject *begin_sendto(PyObject *loop, PyObject *const *args, Py_ssize_t 
 
 static PyObject *begin_sendall(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (check_count("sendall", nargs, 2) < 0)
-        return NULL;
-    if (!PyObject_CheckBuffer(args[1]))
-        return PyErr_Format(PyExc_TypeError, "a bytes-like object is required, not '%.100s'", Py_TYPE(args[1])->tp_name);
-    PyObject *view = PyMemoryView_FromObject(args[1]), *bytes = NULL;
-    if (view != NULL)
-        bytes = PyMemoryView_GET_BUFFER(view)->ndim == 1 && PyMemoryView_GET_BUFFER(view)->itemsize == 1
-                    ? Py_NewRef(view)
-                    : PyObject_CallMethod(view, "cast", "s", "B");
-    PyObject *future = bytes != NULL ? begin(loop, &KIND_SENDALL, args[0], bytes) : NULL;
-    Py_XDECREF(view);
-    Py_XDECREF(bytes);
-    return future;
+    return check_count("sendall", nargs, 2) == 0 ? begin(loop, &KIND_SENDALL, args[0], args[1]) : NULL;
 }
 
 static PyObject *begin_connect(PyObject *loop, PyObject *const *args, Py_ssize_t nargs)
@@ -359,6 +446,8 @@ static int op_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->sock);
     Py_VISIT(self->args);
+    Py_VISIT(self->view);
+    Py_VISIT(self->number);
     Py_VISIT(self->future);
     Py_VISIT(self->handle);
     return 0;
@@ -370,6 +459,8 @@ static int op_clear(PyObject *op)
     Py_CLEAR(self->loop);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->args);
+    Py_CLEAR(self->view);
+    Py_CLEAR(self->number);
     Py_CLEAR(self->future);
     Py_CLEAR(self->handle);
     return 0;
@@ -387,7 +478,7 @@ static void op_dealloc(PyObject *op)
 static PyObject *op_repr(PyObject *op)
 {
     sock_op *self = (sock_op *)op;
-    return PyUnicode_FromFormat("<%s of %R>", self->writing ? "sending" : "receiving", self->sock != NULL ? self->sock : Py_None);
+    return PyUnicode_FromFormat("<%s of %R>", self->kind->writing ? "sending" : "receiving", self->sock != NULL ? self->sock : Py_None);
 }
 
 static PyMethodDef op_methods[] = {

@@ -9,7 +9,8 @@
  * another thread or while no tick is running) makes the attempt first or at once, and then the answer is asyncio's. After an attempt
  * that the kernel did not take whole, the queue waits for the descriptor.
  *
- * So the queue is in one of three states: empty; put off (`flush` is linked); blocked (the watch wants PA_POLL_OUT).
+ * So the queue is in one of three states: empty; put off (`flush` is linked); blocked (`blocked` is set, and while the loop is open the
+ * watch wants PA_POLL_OUT).
  */
 #include "net/transport.h"
 #include "core/future.h"
@@ -30,7 +31,7 @@ enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was
 int pa_stream_want(pa_transport *self, unsigned add, unsigned drop)
 {
     unsigned events = (self->watch.events | add) & ~drop;
-    if (events == self->watch.events || (self->watch.fd < 0 && !pa_loop_is_closed(self->loop)))
+    if (events == self->watch.events || self->loop == NULL || (self->watch.fd < 0 && !pa_loop_is_closed(self->loop)))
         return 0;
     return pa_watch_set(self->loop, &self->watch, events);
 }
@@ -174,8 +175,6 @@ static int read_ready(pa_transport *self)
 
 /* ---- Writing ---- */
 
-static bool is_blocked(const pa_transport *self) { return (self->watch.events & PA_POLL_OUT) != 0; }
-
 static int shut_down_write(pa_transport *self)
 {
     int rc = pa_sys_shutdown(self->fd, SHUT_WR);
@@ -185,11 +184,17 @@ static int shut_down_write(pa_transport *self)
     return -1;
 }
 
-/* The connection failed on sending: nothing of the queue will ever go out. */
-static int write_failed(pa_transport *self, int error)
+void pa_stream_drop_queue(pa_transport *self)
 {
     pa_write_queue_clear(&self->queue);
     pa_loop_undefer(self->loop, &self->flush);
+    self->blocked = false;
+}
+
+/* The connection failed on sending: nothing of the queue will ever go out. */
+static int write_failed(pa_transport *self, int error)
+{
+    pa_stream_drop_queue(self);
     if (pa_stream_want(self, 0, PA_POLL_OUT) < 0)
         PyErr_Clear(); /* the watch goes in a moment */
     pa_error_from_rc(error);
@@ -207,7 +212,7 @@ static int write_failed(pa_transport *self, int error)
  * -errno. */
 static int transmit(pa_transport *self)
 {
-    if (is_blocked(self))
+    if (self->blocked)
         return PUT_OFF;
     if (self->queue.bytes <= self->high && pa_loop_defer(self->loop, &self->flush))
         return PUT_OFF;
@@ -227,15 +232,20 @@ static int settle(pa_transport *self, int status)
         if (context == NULL)
             return -1;
         Py_XSETREF(self->write_context, context);
-        if (pa_stream_want(self, PA_POLL_OUT, 0) < 0)
+        if (self->conn_lost) /* by what dropping the old context called */
+            return 0;
+        if (pa_stream_want(self, PA_POLL_OUT, 0) < 0) {
+            pa_stream_drop_queue(self); /* as in asyncio: it raises before it has kept the data */
             return -1;
+        }
+        self->blocked = true;
     }
     return pa_flow_maybe_pause(self);
 }
 
 int pa_stream_flush(pa_transport *self)
 {
-    if (pa_write_queue_is_empty(&self->queue) || is_blocked(self) || self->lost)
+    if (pa_write_queue_is_empty(&self->queue) || self->blocked || self->lost)
         return 0;
     Py_INCREF(self);
     pa_loop_undefer(self->loop, &self->flush);
@@ -269,8 +279,11 @@ static int write_ready(pa_transport *self)
     if (status < 0)
         return write_failed(self, status);
     /* Not blocked any more, before the protocol is told: what it writes then is sent like any other write. */
-    if (status == PA_QUEUE_SENT && pa_stream_want(self, 0, PA_POLL_OUT) < 0)
-        return -1;
+    if (status == PA_QUEUE_SENT) {
+        self->blocked = false;
+        if (pa_stream_want(self, 0, PA_POLL_OUT) < 0)
+            return -1;
+    }
     int rc = pa_flow_maybe_resume(self);
     PyObject *raised = rc < 0 ? pa_err_take() : NULL;
     /* The protocol may have written more, or closed. What follows from the empty queue has to happen even if it ended the loop:
@@ -291,9 +304,9 @@ int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)
     int rc = 0;
     if (events & PA_POLL_IN)
         rc = in_context(self, self->read_context, read_ready);
-    if (rc == 0 && (events & PA_POLL_OUT) && is_blocked(self))
+    if (rc == 0 && (events & PA_POLL_OUT) && self->blocked)
         rc = in_context(self, self->write_context, write_ready);
-    if (pa_write_queue_is_empty(&self->queue) || is_blocked(self))
+    if (pa_write_queue_is_empty(&self->queue) || self->blocked)
         return rc;
     /* What the protocol wrote goes out even if the callback ended the loop. */
     PyObject *raised = rc < 0 ? pa_err_take() : NULL;
@@ -313,7 +326,9 @@ static int count_lost_write(pa_transport *self)
 {
     if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
         return 0;
-    PyObject *result = PyObject_CallMethod(self->st->logger, "warning", "s", "socket.send() raised exception.");
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "warning", "s", "socket.send() raised exception.") : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -411,8 +426,10 @@ static PyObject *as_chunks(PyObject *iterable)
     PyObject *items = PySequence_List(iterable);
     PyObject *chunks = items != NULL ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; chunks != NULL && i < PyList_GET_SIZE(items); i++) {
-        PyObject *bytes = as_bytes(PyList_GET_ITEM(items, i));
-        if (bytes == NULL || PyList_Append(chunks, bytes) < 0)
+        PyObject *item = PyList_GET_ITEM(items, i);
+        int wanted = PA_WRITELINES_SKIPS_FALSE ? PyObject_IsTrue(item) : 1;
+        PyObject *bytes = wanted > 0 ? as_bytes(item) : NULL;
+        if (wanted != 0 && (bytes == NULL || PyList_Append(chunks, bytes) < 0))
             Py_CLEAR(chunks);
         Py_XDECREF(bytes);
     }

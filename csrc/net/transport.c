@@ -34,7 +34,9 @@ int pa_transport_debug(pa_transport *self, const char *format)
 {
     if (self->loop == NULL || !pa_loop_is_debug(self->loop))
         return 0;
-    PyObject *result = PyObject_CallMethod(self->st->logger, "debug", "sO", format, (PyObject *)self);
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "debug", "sO", format, (PyObject *)self) : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -65,10 +67,12 @@ static int log_fatal(pa_transport *self, PyObject *exc, const char *message)
 {
     if (!pa_loop_is_debug(self->loop))
         return 0;
-    PyObject *method = PyObject_GetAttr(self->st->logger, self->st->names.debug);
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
+    PyObject *method = logger != NULL ? PyObject_GetAttr(logger, self->st->names.debug) : NULL;
     PyObject *args = Py_BuildValue("(sOs)", "%r: %s", (PyObject *)self, message);
     PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", exc);
     PyObject *result = method != NULL && args != NULL && kwargs != NULL ? PyObject_Call(method, args, kwargs) : NULL;
+    Py_XDECREF(logger);
     Py_XDECREF(method);
     Py_XDECREF(args);
     Py_XDECREF(kwargs);
@@ -115,12 +119,6 @@ static int schedule_loss(pa_transport *self, PyObject *exc)
     return rc;
 }
 
-static void drop_queue(pa_transport *self)
-{
-    pa_write_queue_clear(&self->queue);
-    pa_loop_undefer(self->loop, &self->flush);
-}
-
 int pa_transport_force_close(pa_transport *self, PyObject *exc)
 {
     if (self->conn_lost || self->loop == NULL)
@@ -129,7 +127,7 @@ int pa_transport_force_close(pa_transport *self, PyObject *exc)
         return -1;
     if (self->conn_lost) /* the flush itself failed fatally */
         return 0;
-    drop_queue(self);
+    pa_stream_drop_queue(self);
     self->closing = true;
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
@@ -183,7 +181,7 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
     if (self->conn_lost == 0)
         self->conn_lost = 1;
     pa_watch_detach(self->loop, &self->watch);
-    drop_queue(self);
+    pa_stream_drop_queue(self);
 
     PyObject *error = NULL;
     PyObject *result = pa_transport_call(self, self->st->names.connection_lost, exc);

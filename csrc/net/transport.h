@@ -51,6 +51,7 @@ typedef struct {
     bool open;             /* there is a descriptor to close */
     bool closing, paused, eof, lost, buffered, protocol_paused, sock_held;
     bool streams;          /* the protocol is a native StreamReaderProtocol */
+    bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */
     bool named;            /* `extra` has the addresses already: their family is not ours to translate */
     bool extra_done;
 } pa_transport;
@@ -103,6 +104,8 @@ int pa_stream_want(pa_transport *self, unsigned add, unsigned drop);
 
 /* Makes the attempt to send that was put off (see stream.c); errors are handled as in write(). 0 or -1. */
 int pa_stream_flush(pa_transport *self);
+/* Forgets what is queued. */
+void pa_stream_drop_queue(pa_transport *self);
 
 extern PyMethodDef pa_stream_methods[];
 

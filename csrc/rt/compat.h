@@ -226,6 +226,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 
 #define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
 #define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)
+#define PA_WRITELINES_SKIPS_FALSE (PY_VERSION_HEX >= 0x030E0000) /* chunks that are false are passed over, even None */
 #if PY_VERSION_HEX >= 0x030E0000
 #define PA_WRITE_TYPE_ERROR "data argument must be a bytes, bytearray, or memoryview object, not %R"
 #else
@@ -245,6 +246,15 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #else
 #define PA_MODULE_SLOT_INTERPRETERS
 #endif
+/* Until 3.11 all interpreters share what _asyncio keeps of tasks: the classes that we put there would be those of one of them. */
+static inline int pa_interpreter_is_supported(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return PyInterpreterState_Get() == PyInterpreterState_Main();
+#else
+    return 1;
+#endif
+}
 #if PY_VERSION_HEX >= 0x030D0000
 #define PA_MODULE_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_USED},
 #else

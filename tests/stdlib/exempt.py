@@ -1,0 +1,34 @@
+"""not_applicable.txt: which tests of CPython's suite say nothing about pyasync, and why."""
+import fnmatch
+import sys
+
+VERSION = sys.version_info[:2]
+
+
+class Reasons:
+    """The file's entries. A line that begins in the first column and is no comment is a reason; the indented lines below it name
+    the tests, FILE.CLASS.TEST with * for any text. `[3.11 3.12]` after a name: on these versions only."""
+
+    def __init__(self, path):
+        self.entries, self.used = [], set()
+        reason = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            if not line.startswith(" "):
+                reason = line.strip() if reason is None or self.entries and self.entries[-1][1] is reason else f"{reason} {line.strip()}"
+                continue
+            name, _, versions = line.strip().partition(" ")
+            if reason is None or name.count(".") < 1:
+                raise ValueError(f"{path}:{number}: not a test with a reason: {line}")
+            self.entries.append((name, reason, [tuple(map(int, v.split("."))) for v in versions.strip("[] ").split()]))
+
+    def find(self, module, cls, test):
+        for pattern, reason, versions in self.entries:
+            if fnmatch.fnmatchcase(f"{module}.{cls}.{test}", pattern) and (not versions or VERSION in versions):
+                self.used.add(pattern)
+                return reason
+        return None
+
+    def unused(self):
+        return [name for name, _, versions in self.entries if name not in self.used and (not versions or VERSION in versions)]

@@ -3,6 +3,7 @@ pyasync (on its own loop, and on asyncio's) has to be asyncio's: results, errors
 when the transport is paused and resumed."""
 import asyncio
 import contextlib
+import gc
 import sys
 
 import pytest
@@ -13,6 +14,13 @@ import pyasync
 from support import finish
 
 SEVERAL_SEPARATORS = sys.version_info >= (3, 13)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def thawed():
+    """Hypothesis warns if the garbage collector knows of nobody who has its Random, and of frozen objects it knows nothing."""
+    gc.unfreeze()
+
 
 pieces = st.one_of(st.binary(max_size=12), st.text("ab\n;", max_size=30).map(str.encode),
                    st.integers(1, 90).map(lambda n: b"x" * n), st.sampled_from([b"\n", b"\r\n", b"\r", b"ab", b"a", b"b;"]))

@@ -22,13 +22,13 @@ from asyncio import (
     PriorityQueue, Protocol, Queue, QueueEmpty, QueueFull, ReadTransport, Semaphore, SendfileNotAvailableError, Server,
     SubprocessProtocol, SubprocessTransport, TaskGroup, Timeout,
     TimeoutError, Transport, WriteTransport, _enter_task, _get_running_loop, _leave_task, _register_task,
-    _set_running_loop, _unregister_task, all_tasks, create_subprocess_exec, create_subprocess_shell, create_task,
+    _set_running_loop, _unregister_task, all_tasks, create_task,
     current_task, get_running_loop, iscoroutine, iscoroutinefunction, isfuture,
     run_coroutine_threadsafe, set_event_loop, sleep, timeout, timeout_at, to_thread, wait,
     wait_for)
 from asyncio import (
     base_events, base_futures, base_subprocess, base_tasks, constants, coroutines, exceptions, format_helpers, log,
-    mixins, protocols, queues, selector_events, sslproto, staggered, subprocess, taskgroups, threads, timeouts,
+    mixins, protocols, queues, selector_events, sslproto, staggered, taskgroups, threads, timeouts,
     transports, trsock)
 
 from . import _registry, runners
@@ -38,7 +38,8 @@ from .overlays import (
     Future, Handle, SelectorEventLoop, Task, TimerHandle, as_completed, ensure_future, events, futures, gather, locks, shield, tasks,
     unix_events, wrap_future)
 from .overlays import (
-    StreamReader, StreamReaderProtocol, StreamWriter, open_connection, open_unix_connection, start_server, start_unix_server, streams)
+    StreamReader, StreamReaderProtocol, StreamWriter, create_subprocess_exec, create_subprocess_shell, open_connection,
+    open_unix_connection, start_server, start_unix_server, streams, subprocess)
 from .primitives import Event, Lock
 from .policy import EventLoopPolicy, get_event_loop, get_event_loop_policy, new_event_loop, set_event_loop_policy
 from .runners import Runner, run

@@ -1,5 +1,5 @@
-"""asyncio's modules events, futures, locks, streams, tasks and unix_events with pyasync's names in place of asyncio's, and the
-few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
+"""asyncio's modules events, futures, locks, streams, subprocess, tasks and unix_events with pyasync's names in place of
+asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
 The exceptions are gather(), whose future is a class of its own, eager_task_factory, and, up to 3.13, the functions that make
@@ -13,6 +13,7 @@ from asyncio import events as _events
 from asyncio import futures as _futures
 from asyncio import locks as _locks
 from asyncio import streams as _streams
+from asyncio import subprocess as _subprocess
 from asyncio import tasks as _tasks
 from asyncio import unix_events as _unix_events
 
@@ -165,3 +166,18 @@ _names.update({name: _namespace[name] for name in _functions if name in _namespa
 open_connection, start_server = _namespace["open_connection"], _namespace["start_server"]
 open_unix_connection, start_unix_server = _namespace["open_unix_connection"], _namespace["start_unix_server"]
 streams = Overlay(_streams, _names)
+
+
+class SubprocessStreamProtocol(_subprocess.SubprocessStreamProtocol):
+    """Makes the streams of a child's pipes."""
+    __module__ = "pyasync"
+
+
+_namespace = {**vars(_subprocess), "SubprocessStreamProtocol": SubprocessStreamProtocol, "streams": streams,
+              "connection_made": _subprocess.SubprocessStreamProtocol.connection_made}
+_rebound(("create_subprocess_exec", "create_subprocess_shell", "connection_made"), _namespace)
+SubprocessStreamProtocol.connection_made = _namespace["connection_made"]
+create_subprocess_exec = _namespace["create_subprocess_exec"]
+create_subprocess_shell = _namespace["create_subprocess_shell"]
+subprocess = Overlay(_subprocess, dict(SubprocessStreamProtocol=SubprocessStreamProtocol, streams=streams,
+                                       create_subprocess_exec=create_subprocess_exec, create_subprocess_shell=create_subprocess_shell))

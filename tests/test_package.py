@@ -68,7 +68,7 @@ def test_names_that_are_not_replaced_are_asyncios():
     always = {"Future", "Task", "Handle", "TimerHandle", "SelectorEventLoop", "Runner", "run", "new_event_loop",
               "get_event_loop_policy", "set_event_loop_policy", "gather", "Event", "Lock"}
     always |= {"StreamReader", "StreamReaderProtocol", "StreamWriter", "open_connection", "open_unix_connection", "start_server",
-               "start_unix_server"}
+               "start_unix_server", "create_subprocess_exec", "create_subprocess_shell"}
     eager = {"eager_task_factory"} if PY >= (3, 12) else set()
     alias = {"EventLoop"} if PY >= (3, 13) else set()
     making = {"DefaultEventLoopPolicy", "get_event_loop", "ensure_future", "shield", "wrap_future", "as_completed"}

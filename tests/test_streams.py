@@ -213,6 +213,9 @@ def test_attributes_can_be_written(same):
         reader.feed_data(b"12345\n7")
         found += [await told(reader.readline()), await told(reader.read(1)), await told(reader.read()) if reader._eof else None]
         reader.own = 5
+        if lab.aio is not asyncio:
+            with pytest.raises(TypeError, match="_buffer must be a bytearray, not bytes"):
+                reader._buffer = b"bytes"
         found += [reader.own, vars(reader)["own"], weakref.ref(reader)() is reader]
         return clean(found)
     same(scenario(main))
@@ -355,6 +358,20 @@ def test_iteration(same):
         reader.feed_data(b"one\ntwo\nthree")
         reader.feed_eof()
         return [line async for line in reader] + [aiter(reader) is reader, await told(anext(reader))]
+    same(scenario(main))
+
+
+def test_subprocess_streams(same):
+    async def main(lab):
+        process = await lab.aio.create_subprocess_exec("sh", "-c", "cat; echo late >&2", stdin=-1, stdout=-1, stderr=-1, limit=100)
+        found = [type(process.stdout) is lab.aio.StreamReader, type(process.stdin) is lab.aio.StreamWriter,
+                 isinstance(process._protocol, lab.aio.subprocess.SubprocessStreamProtocol), process.stdout._limit]
+        process.stdin.write(b"x" * 10_000 + b"\n")
+        await process.stdin.drain()
+        found += [len(await process.stdout.readexactly(10_001))]
+        found += [[bytes(x) for x in await process.communicate(b"last")], process.returncode]
+        process = await lab.aio.subprocess.create_subprocess_shell("exit 3")
+        return found + [await process.wait(), process.stdout]
     same(scenario(main))
 
 

@@ -167,10 +167,10 @@ PyObject *pa_buffer_share(pa_buffer *b)
     return Py_NewRef(b->shared);
 }
 
-void pa_buffer_assign(pa_buffer *b, PyObject *value)
+void pa_buffer_assign(pa_buffer *b, PyObject *bytearray)
 {
     forget(b);
-    Py_XSETREF(b->shared, Py_NewRef(value));
+    Py_XSETREF(b->shared, Py_NewRef(bytearray));
 }
 
 Py_ssize_t pa_buffer_find(const pa_buffer *b, size_t from, const char *needle, size_t len)

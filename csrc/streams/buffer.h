@@ -21,11 +21,8 @@ typedef struct {
     char *memory;
     size_t capacity;   /* of memory */
     PyObject *chunk;   /* exact bytes */
-    PyObject *shared;  /* what reader._buffer gives: a bytearray, or whatever somebody put in its place */
+    PyObject *shared;  /* what reader._buffer gives: a bytearray */
 } pa_buffer;
-
-/* Whether the functions below can work on it: false only if reader._buffer was set to something that is no bytearray. */
-static inline bool pa_buffer_is_ours(const pa_buffer *b) { return b->shared == NULL || PyByteArray_Check(b->shared); }
 
 static inline size_t pa_buffer_len(const pa_buffer *b)
 {
@@ -49,7 +46,7 @@ void pa_buffer_trim(pa_buffer *b);
 
 /* reader._buffer. New. */
 PyObject *pa_buffer_share(pa_buffer *b);
-void pa_buffer_assign(pa_buffer *b, PyObject *value);
+void pa_buffer_assign(pa_buffer *b, PyObject *bytearray);
 
 void pa_buffer_clear(pa_buffer *b);
 

@@ -7,6 +7,12 @@
 #define FIELD(self, closure) ((PyObject **)((char *)(self) + (Py_ssize_t)(intptr_t)(closure)))
 #define FLAG(self, closure) ((bool *)((char *)(self) + (Py_ssize_t)(intptr_t)(closure)))
 
+static int refuse_deletion(void)
+{
+    PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+    return -1;
+}
+
 PyObject *pa_field_get(PyObject *self, void *closure)
 {
     PyObject *value = *FIELD(self, closure);
@@ -16,7 +22,7 @@ PyObject *pa_field_get(PyObject *self, void *closure)
 int pa_field_set(PyObject *self, PyObject *value, void *closure)
 {
     if (value == NULL)
-        return pa_err_cannot_delete(self, "of a stream");
+        return refuse_deletion();
     PyObject *old = *FIELD(self, closure);
     *FIELD(self, closure) = value != Py_None ? Py_NewRef(value) : NULL;
     Py_XDECREF(old);
@@ -28,7 +34,7 @@ PyObject *pa_flag_get(PyObject *self, void *closure) { return PyBool_FromLong(*F
 int pa_flag_set(PyObject *self, PyObject *value, void *closure)
 {
     if (value == NULL)
-        return pa_err_cannot_delete(self, "of a stream");
+        return refuse_deletion();
     int truth = PyObject_IsTrue(value);
     if (truth < 0)
         return -1;

@@ -282,6 +282,10 @@ static int set_buffer(PyObject *op, PyObject *value, void *unused)
 {
     if (value == NULL)
         return pa_err_cannot_delete(op, "_buffer");
+    if (!PyByteArray_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "_buffer must be a bytearray, not %.100s", Py_TYPE(value)->tp_name);
+        return -1;
+    }
     pa_buffer_assign(&READER(op)->buffer, value);
     return 0;
 }

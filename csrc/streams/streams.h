@@ -90,7 +90,7 @@ int pa_streams_wake(pa_state *st, PyObject *waiter);
 
 static inline bool pa_reader_is_plain(pa_reader *self)
 {
-    return self->loop != NULL && self->limit_bytes != 0 && pa_buffer_is_ours(&self->buffer) && pa_reader_has_own_methods(self);
+    return self->loop != NULL && self->limit_bytes != 0 && pa_reader_has_own_methods(self);
 }
 
 /* The reader behind `obj`, borrowed, or NULL (no exception) if it is none of ours. */

@@ -153,7 +153,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(program=st.lists(steps, max_size=30), limit=st.integers(1, 40), transport=st.sampled_from(["pausable", "not", "none"]))
 def test_traces(variant, program, limit, transport):
     expected = trace(asyncio.new_event_loop, asyncio.StreamReader, program, limit, transport)
@@ -206,7 +206,7 @@ definite = st.one_of(st.tuples(st.just("readexactly"), st.integers(0, 300)), st.
                      st.tuples(st.just("readline")))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.lists(pieces, max_size=60).map(b"".join), cuts=st.lists(st.integers(0, 3000), max_size=6),
        requests=st.lists(definite, max_size=12))
 def test_sockets(data, cuts, requests):

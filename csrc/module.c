@@ -5,26 +5,65 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "streams/streams.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
+#include "sync/ensure.h"
 #include "sync/event.h"
+#include "sync/gather.h"
 #include "sync/lock.h"
+#include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
+#include "sync/shield.h"
+#include "sync/sleep.h"
+#include "sync/taskgroup.h"
+#include "sync/timeout.h"
+#include "sync/traits.h"
+#include "sync/wait_for.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
-        pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
-        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,       pa_corofn_setup,
-        pa_waiters_setup, pa_event_setup,  pa_lock_setup,     pa_queue_setup,
-        pa_condition_setup, pa_semaphore_setup,
+        pa_state_setup,
+        pa_registry_setup,
+        pa_future_setup,
+        pa_task_setup,
+        pa_handle_setup,
+        pa_loop_setup,
+        pa_sock_ops_setup,
+        pa_transport_setup,
+        pa_server_setup,
+        pa_datagram_setup,
+        pa_pipe_setup,
+        pa_op_setup,
+        pa_corofn_setup,
+        pa_waiters_setup,
+        pa_event_setup,
+        pa_lock_setup,
+        pa_queue_setup,
+        pa_condition_setup,
+        pa_semaphore_setup,
+        pa_observer_setup,
+        pa_ensure_setup,
+        pa_gather_setup,
+        pa_shield_setup,
+        pa_sleep_setup,
+        pa_timeout_setup,
+        pa_traits_setup,
+        pa_taskgroup_setup,
+        pa_wait_for_setup,
+        pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif
     };
+    if (!pa_interpreter_is_supported()) {
+        PyErr_SetString(PyExc_ImportError, "module pyasync._core does not support loading in subinterpreters");
+        return -1;
+    }
     pa_state *st = pa_state_of_module(module);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(setups); i++)
         if (setups[i](module, st) < 0)

@@ -453,7 +453,8 @@ def test_write_takes_bytes_like_objects_only(same, kind):
         found += [outcome(t.write, text=False), outcome(t.write, b"x", b"y", text=False)]
         return found, await lab.receive(peer, 6), t.close(), await lab.seen("lost")
     got = same(scenario(main))
-    assert got["result"][0][0] == ["raised", "TypeError", "data argument must be a bytes-like object, not 'str'"]
+    kinds_of_data = "a bytes-like object" if PY < (3, 14) else "a bytes, bytearray, or memoryview object"
+    assert got["result"][0][0] == ["raised", "TypeError", f"data argument must be {kinds_of_data}, not 'str'"]
     assert got["result"][1] == b"123456"
 
 
@@ -521,7 +522,7 @@ def test_writelines(same, kind):
                 return iter([b"odd"])
         found = [outcome(t.writelines, data) for data in (
             [b"1", bytearray(b"2"), memoryview(b"3")], (b"4",), [], (), [b"", b"5"])]
-        found += [outcome(t.writelines, data, text=False) for data in (["text"], [5], [None], 5, [b"no", "text", b"no"])]
+        found += [outcome(t.writelines, data, text=False) for data in (["text"], [5], [None], 5)]
         return found, await lab.receive(peer, 5), t.is_closing(), t.close(), await lab.seen("lost")
     got = same(scenario(main))
     assert got["result"][1] == b"12345" and got["result"][0][5][:2] == ["raised", "TypeError"]
@@ -556,18 +557,24 @@ def test_writelines_of_generators_and_dicts(same, kind):
     assert same(scenario(main))["result"][0] == b"abcde"
 
 
-@kinds
-def test_an_iterable_that_raises(same, kind):
-    async def main(lab):
-        p, peer = await lab.connect(kind)
+def chunks_that_raise():
+    yield b"first"
+    raise ValueError("middle")
 
-        def chunks():
-            yield b"first"
-            raise ValueError("middle")
-        found = outcome(p.transport.writelines, chunks())
-        p.transport.close()
-        return found, await lab.receive_all(peer), await lab.seen("lost")
-    assert same(scenario(main))["result"][:2] == [["raised", "ValueError", "middle"], b""]
+
+@kinds
+@pytest.mark.parametrize("chunks, raised", [(chunks_that_raise, "ValueError"), (lambda: [b"first", "text", b"last"], "TypeError")])
+def test_writelines_takes_all_or_nothing(aio, kind, chunks, raised):
+    if aio is asyncio and PY >= (3, 15):
+        pytest.skip("asyncio 3.15 keeps what came before the error, does not send it and waits for it in close()")
+    with Lab(aio) as lab:
+        async def main():
+            p, peer = await lab.connect(kind)
+            assert outcome(p.transport.writelines, chunks())[:2] == ["raised", raised]
+            p.transport.close()
+            assert await lab.receive_all(peer) == b""
+            await lab.seen("lost")
+        lab.run(main())
 
 
 @kinds

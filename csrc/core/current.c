@@ -87,19 +87,20 @@ static int exchange(pa_state *st, PyObject *loop, PyObject *task, PyObject **pre
     return rc;
 }
 
-/* _asyncio._enter_task, without the call. */
+/* _asyncio._enter_task, without the call. Not by PyDict_SetDefault: where it runs out of memory, 3.13.0 counts an entry that it did not
+ * make, and a later garbage collection or resize of the dict crashes. */
 static int enter(pa_state *st, PyObject *loop, PyObject *task)
 {
-    Py_ssize_t size = PyDict_GET_SIZE(st->current_tasks);
-    PyObject *current = PyDict_SetDefault(st->current_tasks, loop, task);
-    if (current == NULL)
+    PyObject *current = NULL;
+    if (PyDict_GET_SIZE(st->current_tasks) > 0 && pa_dict_get(st->current_tasks, loop, &current) < 0)
         return -1;
-    if (PyDict_GET_SIZE(st->current_tasks) != size)
-        return 0;
-    if (current == Py_None)
-        return overwrite(st, loop, task);
-    PyErr_Format(PyExc_RuntimeError, "Cannot enter into task %R while another task %R is being executed.", task, current);
-    return -1;
+    int rc = -1;
+    if (current == NULL || current == Py_None)
+        rc = overwrite(st, loop, task);
+    else
+        PyErr_Format(PyExc_RuntimeError, "Cannot enter into task %R while another task %R is being executed.", task, current);
+    Py_XDECREF(current);
+    return rc;
 }
 
 #endif

@@ -52,7 +52,8 @@ typedef struct {
     uint8_t ring;          /* its steps may lie in a native loop's ring: a native loop and a real Context */
 } pa_task;
 
-/* An exact type is known by its deallocator, which no Python class shares. */
+/* An exact type is known by its deallocator, which no Python class shares. A native type derived from Future (gather()'s, whose cancel()
+ * is its own) has pa_future_dealloc, too, and its fields inside its tp_basicsize. */
 void pa_future_dealloc(PyObject *self);
 void pa_task_dealloc(PyObject *self);
 
@@ -99,8 +100,12 @@ int pa_future_state_lives(PyObject *self);
 pa_future *pa_future_get(PyObject *self);
 pa_future *pa_future_get_alive(PyObject *self);
 
-/* ---- future.c ---- */
+/* ---- future_methods.c ---- */
+extern PyMethodDef pa_future_methods[];
 extern PyGetSetDef pa_future_getset[];
+PyObject *pa_future_repr(PyObject *self);
+
+/* ---- future.c ---- */
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
@@ -109,6 +114,7 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);
 int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg);
 void pa_future_clear_fields(pa_future *f);
+int pa_future_clear(PyObject *self); /* tp_clear; types with fields of their own go on to it */
 /* Reports an exception nobody asked for. What is raised stays raised. */
 void pa_future_report_exception(PyObject *self, pa_future *f);
 /* loop.call_exception_handler(context), for finalizers: failures are unraisable. */
@@ -120,6 +126,8 @@ int pa_future_do_result(PyObject *self, pa_future *f, PyObject *result);       /
 int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception); /* any object, with asyncio's errors */
 /* 0 and the result, 1 and the exception, both new; -1 with CancelledError or InvalidStateError. */
 int pa_future_fetch(pa_future *f, PyObject **out);
+void pa_future_raise_cancelled(pa_future *f);
+int pa_future_raise_invalid_state(pa_future *f); /* "invalid state": -1 */
 /* The CancelledError to raise; takes the saved one. New or NULL. */
 PyObject *pa_future_cancelled_error(pa_future *f);
 
@@ -153,6 +161,8 @@ int pa_task_soon_wakeup(PyObject *task, PyObject *future);
 int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg);
 /* obj.cancel(msg=msg) of whatever a task waits for. 1, 0 or -1. */
 int pa_task_cancel_waiter(pa_task *t, PyObject *msg);
+/* Task.uncancel: how many are left. */
+int pa_task_do_uncancel(pa_task *t);
 
 /* ---- task_step.c ---- */
 /* One step, exc (borrowed) thrown in if not NULL, with the current task set around it. The context is the caller's. 0 or -1. */

@@ -50,8 +50,6 @@ static bool is_weak_list(PyObject *self, PyObject **field)
     return Py_TYPE(self)->tp_weaklistoffset == (char *)field - (char *)self;
 }
 
-static bool is_cancelled(pa_state *st, PyObject *handle) { return FIELD(handle, cancelled) == Py_True; }
-
 static bool is_timer(pa_state *st, PyObject *handle)
 {
     return st->TimerHandle != NULL && PyObject_TypeCheck(handle, st->TimerHandle);
@@ -62,6 +60,27 @@ static void set_field(PyObject **field, PyObject *value /* steals */)
     PyObject *old = *field;
     *field = value;
     Py_XDECREF(old);
+}
+
+/* A slot that nobody has filled: no __init__ ran, or somebody deleted it. -1 with the slot's own AttributeError. */
+static int raise_missing(PyObject *self, const char *name)
+{
+    PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%s'", Py_TYPE(self)->tp_name, name);
+    return -1;
+}
+
+/* The truth of _cancelled: 0, 1 or -1. */
+static int is_cancelled(pa_state *st, PyObject *handle)
+{
+    PyObject *value = FIELD(handle, cancelled);
+    if (value == Py_False || value == Py_True)
+        return value == Py_True;
+    if (value == NULL)
+        return raise_missing(handle, "_cancelled");
+    Py_INCREF(value);
+    int truth = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return truth;
 }
 
 /* ---- Calling ---- */
@@ -110,7 +129,7 @@ static PyObject *call_callback(pa_state *st, PyObject *handle)
     PyObject *callback = Py_XNewRef(FIELD(handle, callback)), *args = Py_XNewRef(FIELD(handle, args));
     PyObject *context = Py_XNewRef(FIELD(handle, context)), *result = NULL;
     if (callback == NULL || args == NULL || context == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the handle was not initialised");
+        (void)raise_missing(handle, callback == NULL ? "_callback" : args == NULL ? "_args" : "_context");
     } else if (PyTuple_CheckExact(args)) {
         result = pa_call_in_context(context, callback, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args));
     } else {
@@ -125,16 +144,35 @@ static PyObject *call_callback(pa_state *st, PyObject *handle)
     return result;
 }
 
-static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
+static int call_and_report(pa_state *st, PyObject *loop, PyObject *handle)
 {
     PyObject *result = call_callback(st, handle);
     if (result != NULL) {
         Py_DECREF(result);
         return 0;
     }
-    if (loop == NULL)
-        return -1;
     return pa_handle_report(loop, handle);
+}
+
+/* Whether other threads may have it: the kind that call_soon_threadsafe gives where asyncio has one. */
+static bool is_shared(pa_state *st, PyObject *handle)
+{
+    return Py_TYPE(handle) != st->Handle && st->ThreadSafeHandle != st->Handle && PyObject_TypeCheck(handle, st->ThreadSafeHandle);
+}
+
+static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
+{
+    if (!is_shared(st, handle))
+        return call_and_report(st, loop, handle);
+    if (pa_handle_wait(st, handle) < 0)
+        return -1;
+    if (is_cancelled(st, handle))
+        return 0;
+    pa_handle_run_record run;
+    pa_handle_run_begin(st, handle, &run);
+    int rc = call_and_report(st, loop, handle);
+    pa_handle_run_end(st, &run);
+    return rc;
 }
 
 int pa_handle_run(pa_loop *loop, PyObject *handle)
@@ -317,41 +355,44 @@ static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL)
+    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
     PyObject *value = FIELD(self, cancelled);
     if (value == NULL)
-        return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_cancelled'", Py_TYPE(self)->tp_name);
-    return Py_NewRef(value);
+        (void)raise_missing(self, "_cancelled");
+    return Py_XNewRef(value);
 }
 
 /* asyncio tells the loop of a cancelled timer; ours takes it out of the heap at once. */
 static int tell_loop(pa_state *st, PyObject *self)
 {
     PyObject *loop = Py_XNewRef(FIELD(self, loop));
-    pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
+    if (loop == NULL)
+        return raise_missing(self, "_loop");
+    pa_loop *native = pa_loop_from(st, loop);
     int rc = 0;
     if (native != NULL && !(pa_loop_overrides(native) & PA_OVER_TIMER_CANCELLED)) {
-        pa_loop_unschedule(st, self);
-    } else if (loop != NULL) {
+        if (FIELD(self, scheduled) == NULL)
+            rc = raise_missing(self, "_scheduled");
+        else
+            pa_loop_unschedule(st, self);
+    } else {
         PyObject *result = PyObject_CallMethodOneArg(loop, st->names._timer_handle_cancelled, self);
         rc = result != NULL ? 0 : -1;
         Py_XDECREF(result);
     }
-    Py_XDECREF(loop);
+    Py_DECREF(loop);
     return rc;
 }
 
 static int cancel(pa_state *st, PyObject *self)
 {
     set_field(&FIELD(self, cancelled), Py_NewRef(Py_True));
-    PyObject *loop = FIELD(self, loop);
-    int debug = 0;
-    if (loop != NULL) {
-        Py_INCREF(loop);
-        debug = ask_debug(st, loop);
-        Py_DECREF(loop);
-    }
+    PyObject *loop = Py_XNewRef(FIELD(self, loop));
+    if (loop == NULL)
+        return raise_missing(self, "_loop");
+    int debug = ask_debug(st, loop);
+    Py_DECREF(loop);
     if (debug < 0)
         return -1;
     if (debug) { /* keep what is to be said of it, for "Executing <Handle...> took 2.5 seconds" */
@@ -368,9 +409,10 @@ static int cancel(pa_state *st, PyObject *self)
 static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL)
+    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
-    if (!is_cancelled(st, self) && cancel(st, self) < 0)
+    int cancelled = is_cancelled(st, self);
+    if (cancelled < 0 || (!cancelled && cancel(st, self) < 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -380,7 +422,8 @@ static PyObject *timer_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     pa_state *st = state_of(self);
     if (st == NULL)
         return NULL;
-    if (!is_cancelled(st, self) && (tell_loop(st, self) < 0 || cancel(st, self) < 0))
+    int cancelled = is_cancelled(st, self);
+    if (cancelled < 0 || (!cancelled && (tell_loop(st, self) < 0 || cancel(st, self) < 0)))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -408,7 +451,7 @@ static PyObject *when_of(pa_state *st, PyObject *self)
     if (when == NULL && PyObject_TypeCheck(self, st->TimerHandle) && FIELD(self, scheduled) != NULL)
         when = FIELD(self, when) = PyFloat_FromDouble(pa_timer_of(st, self)->entry.when);
     if (when == NULL && !PyErr_Occurred())
-        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_when'", Py_TYPE(self)->tp_name);
+        (void)raise_missing(self, "_when");
     return Py_XNewRef(when);
 }
 
@@ -435,15 +478,6 @@ static PyObject *timer_when(PyObject *self, PyObject *Py_UNUSED(ignored)) { retu
 
 /* ---- Comparing: in our own words, because a type made from a spec does not take these slots over from a Python class ---- */
 
-static int fields_equal(PyObject *a, PyObject *b)
-{
-    if (a == NULL || b == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the handle was not initialised");
-        return -1;
-    }
-    return PyObject_RichCompareBool(a, b, Py_EQ);
-}
-
 static int compare_times(pa_state *st, PyObject *a, PyObject *b, int op)
 {
     PyObject *x = when_of(st, a), *y = x != NULL ? when_of(st, b) : NULL;
@@ -455,11 +489,14 @@ static int compare_times(pa_state *st, PyObject *a, PyObject *b, int op)
 
 static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
 {
-    const Py_ssize_t offsets[] = {st->handle.callback, st->handle.args, st->handle.cancelled};
+    const struct {
+        Py_ssize_t offset;
+        const char *name;
+    } fields[] = {{st->handle.callback, "_callback"}, {st->handle.args, "_args"}, {st->handle.cancelled, "_cancelled"}};
     int equal = compare_times(st, a, b, Py_EQ);
-    for (size_t i = 0; equal == 1 && i < Py_ARRAY_LENGTH(offsets); i++) {
-        PyObject *x = Py_XNewRef(PA_HANDLE_FIELD(a, offsets[i])), *y = Py_XNewRef(PA_HANDLE_FIELD(b, offsets[i]));
-        equal = fields_equal(x, y);
+    for (size_t i = 0; equal == 1 && i < Py_ARRAY_LENGTH(fields); i++) {
+        PyObject *x = Py_XNewRef(PA_HANDLE_FIELD(a, fields[i].offset)), *y = Py_XNewRef(PA_HANDLE_FIELD(b, fields[i].offset));
+        equal = x != NULL && y != NULL ? PyObject_RichCompareBool(x, y, Py_EQ) : raise_missing(x == NULL ? a : b, fields[i].name);
         Py_XDECREF(x);
         Py_XDECREF(y);
     }
@@ -701,8 +738,8 @@ static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec, PyObject *ba
     return (PyTypeObject *)type;
 }
 
-/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's takes a lock
- * around cancel() and the call; the lock stays unused here, since what both touch is under the interpreter's. */
+/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's keeps a
+ * lock in a slot, which stays unused here: core/handle_threads.c. */
 static int make_threadsafe_type(PyObject *module, pa_state *st, unsigned flags)
 {
     PyObject *events = PyImport_ImportModule("asyncio.events"), *name = PyUnicode_InternFromString("_ThreadSafeHandle"), *base = NULL;

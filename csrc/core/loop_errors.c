@@ -69,16 +69,23 @@ static int formats_by_debug(PyObject *function)
     return n < 0 && PyErr_Occurred() ? -1 : n > 0;
 }
 
-/* The callback as asyncio describes it. New. */
+/* The callback as asyncio describes it. loop: NULL if the handle has none, which is an error where the loop is asked. New. */
 static PyObject *describe_callback(pa_state *st, PyObject *loop, PyObject *handle)
 {
-    PyObject *callback = Py_NewRef(PA_HANDLE_FIELD(handle, st->handle.callback));
-    PyObject *args = Py_NewRef(PA_HANDLE_FIELD(handle, st->handle.args));
-    PyObject *debug = NULL, *text = NULL;
+    PyObject *callback = PyObject_GetAttr(handle, st->names._callback), *debug = NULL, *text = NULL;
+    PyObject *args = callback != NULL ? PyObject_GetAttr(handle, st->names._args) : NULL;
+    if (args == NULL) {
+        Py_XDECREF(callback);
+        return NULL;
+    }
     int by_debug = formats_by_debug(st->format_callback);
     if (by_debug == 0)
         text = PyObject_CallFunctionObjArgs(st->format_callback, callback, args, NULL);
-    if (by_debug > 0 && (debug = PyObject_CallMethodNoArgs(loop, st->names.get_debug)) != NULL) {
+    if (by_debug > 0 && loop != NULL)
+        debug = PyObject_CallMethodNoArgs(loop, st->names.get_debug);
+    else if (by_debug > 0)
+        debug = PyObject_GetAttr(handle, st->names._loop);
+    if (debug != NULL) {
         PyObject *keywords = PyTuple_Pack(1, st->names.debug);
         PyObject *in[] = {callback, args, debug};
         text = keywords != NULL ? PyObject_Vectorcall(st->format_callback, in, 2, keywords) : NULL;
@@ -95,16 +102,21 @@ int pa_handle_report(PyObject *loop, PyObject *handle)
     if (pa_error_is_exit())
         return -1;
     pa_state *st = pa_state_of_type(Py_TYPE(handle));
-    PyObject *exception = pa_err_take(), *traceback = Py_XNewRef(PA_HANDLE_FIELD(handle, st->handle.source_traceback));
-    PyObject *callback = describe_callback(st, loop, handle), *message = NULL, *context = NULL;
+    PyObject *exception = pa_err_take(), *callback = describe_callback(st, loop, handle);
+    PyObject *traceback = NULL, *message = NULL, *context = NULL;
     int rc = -1;
     if (callback == NULL || (message = PyUnicode_FromFormat("Exception in callback %S", callback)) == NULL ||
         (context = make_context(message, exception)) == NULL || PyDict_SetItemString(context, "handle", handle) < 0)
         goto done;
-    int traced = traceback != NULL ? PyObject_IsTrue(traceback) : 0;
+    if ((traceback = PyObject_GetAttrString(handle, "_source_traceback")) == NULL)
+        goto done;
+    int traced = PyObject_IsTrue(traceback);
     if (traced < 0 || (traced && PyDict_SetItemString(context, "source_traceback", traceback) < 0))
         goto done;
-    rc = call_handler(loop, context);
+    if (loop != NULL)
+        rc = call_handler(loop, context);
+    else
+        Py_XDECREF(PyObject_GetAttr(handle, st->names._loop)); /* raises */
 done:
     Py_XDECREF(context);
     Py_XDECREF(message);

@@ -12,7 +12,7 @@
 
 #define PA_FREE_HANDLES_MAX 1024
 
-/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
+/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
     unsigned wanted;
     PyObject *reader, *writer; /* owned */
@@ -107,6 +107,7 @@ struct pa_loop {
     unsigned long thread_ident;
     double clock_resolution, slow_callback_duration;
     PyObject *task_factory, *current_handle; /* NULL for None */
+    PyObject *debug_object;                  /* what _debug was given, if that was no bool */
     PyObject *selector;                      /* what was assigned to _selector, or the view that was asked for */
     PyObject *scheduled_list;                /* the list last given out as _scheduled; see loop_views.c */
     Py_ssize_t timer_cancelled_count;
@@ -155,7 +156,9 @@ int pa_callback_parse(const char *fname, const char *first, PyObject *const *in,
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
 int pa_loop_now(pa_loop *loop, double *now);   /* loop.time(). 0 or -1 */
 int pa_loop_wake(pa_loop *loop);               /* what _write_to_self does. 0 or -1 with OSError */
-double pa_loop_order_of(double when);          /* the place of a time in the heap: what cannot be compared with a clock is due at once */
+/* The place of a time in the heap, infinite for what is no number that a double can hold: a tick then asks the object itself, as asyncio
+ * does. 0, or -1 with TypeError for what cannot be compared with the other timers. */
+int pa_loop_order_of(pa_loop *loop, PyObject *when, double *order);
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
 void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
@@ -195,7 +198,7 @@ void pa_handle_free_list_clear(pa_free_list *list);
 
 /* ---- Errors (loop_errors.c) ---- */
 
-/* "Exception in callback ...", as Handle._run reports what is raised now. 0; -1 if it ends the loop or the handler raised. */
+/* "Exception in callback ...", as Handle._run reports what is raised now. loop: NULL for a handle without one. 0; -1 if it ends the loop or the handler raised. */
 int pa_handle_report(PyObject *loop, PyObject *handle);
 
 /* ---- Running (loop_run.c) ---- */

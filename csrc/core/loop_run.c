@@ -58,8 +58,9 @@ static int run_timed(pa_loop *loop, PyObject *handle)
 static int run_handle(pa_loop *loop, PyObject *handle)
 {
     pa_state *st = loop->st;
-    int cancelled = pa_handle_is_exact(st, handle) ? PA_HANDLE_FIELD(handle, st->handle.cancelled) == Py_True
-                                                   : pa_handle_cancelled(st, handle);
+    int cancelled = pa_handle_is_exact(st, handle) && PA_HANDLE_FIELD(handle, st->handle.cancelled) == Py_False
+                        ? 0
+                        : pa_handle_cancelled(st, handle);
     if (cancelled != 0)
         return cancelled < 0 ? -1 : 0;
     return loop->debug ? run_timed(loop, handle) : pa_handle_run(loop, handle);
@@ -134,7 +135,33 @@ static int run_ready(pa_loop *loop)
     return rc;
 }
 
+size_t pa_loop_ready_len(const pa_loop *loop) { return pa_ready_ring_len(&loop->ready); }
+
 /* ---- Waiting ---- */
+
+/* The first timer's time is no finite number: what `when - time()` is, or that it cannot be told, is the object's own affair, as in
+ * asyncio. 0 or -1. */
+static int ask_seconds_left(pa_loop *loop, PyObject *handle, double now, double *seconds)
+{
+    PyObject *when = PyObject_GetAttr(handle, loop->st->names._when), *time = when != NULL ? PyFloat_FromDouble(now) : NULL;
+    PyObject *left = time != NULL ? PyNumber_Subtract(when, time) : NULL;
+    *seconds = left != NULL ? PyFloat_AsDouble(left) : -1.0;
+    int rc = *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+    Py_XDECREF(left);
+    Py_XDECREF(time);
+    Py_XDECREF(when);
+    return rc;
+}
+
+/* Likewise, whether `when >= end`: 1, 0 or -1. */
+static int ask_is_later(pa_loop *loop, PyObject *handle, double end)
+{
+    PyObject *when = PyObject_GetAttr(handle, loop->st->names._when), *time = when != NULL ? PyFloat_FromDouble(end) : NULL;
+    int rc = time != NULL ? PyObject_RichCompareBool(when, time, Py_GE) : -1;
+    Py_XDECREF(time);
+    Py_XDECREF(when);
+    return rc;
+}
 
 /* Nanoseconds to wait in the poller: 0 for not at all, -1 for ever. -2 with an exception. */
 static int64_t pick_timeout(pa_loop *loop)
@@ -148,6 +175,13 @@ static int64_t pick_timeout(pa_loop *loop)
     if (pa_loop_now(loop, &now) < 0)
         return -2;
     double seconds = (first = pa_heap_min(&loop->timers)) != NULL ? first->when - now : 0.0;
+    if (isinf(seconds)) {
+        PyObject *handle = Py_NewRef(pa_timer_handle(loop->st, first));
+        int rc = ask_seconds_left(loop, handle, now, &seconds);
+        Py_DECREF(handle);
+        if (rc < 0)
+            return -2;
+    }
     if (seconds > TIMEOUT_MAX)
         seconds = TIMEOUT_MAX;
     return seconds > 0.0 ? (int64_t)ceil(seconds * 1e9) : 0;
@@ -223,7 +257,18 @@ static int queue_due(pa_loop *loop)
     /* What is due within the clock's resolution is due; at least the next number, or a timer could be waited for in vain. */
     double end = fmax(now + loop->clock_resolution, nextafter(now, HUGE_VAL));
     pa_heap_entry *first;
-    while ((first = pa_heap_min(&loop->timers)) != NULL && first->when < end) {
+    while ((first = pa_heap_min(&loop->timers)) != NULL) {
+        if (isinf(first->when)) {
+            PyObject *handle = Py_NewRef(pa_timer_handle(loop->st, first));
+            int later = ask_is_later(loop, handle, end);
+            Py_DECREF(handle);
+            if (later != 0)
+                return later < 0 ? -1 : 0;
+            if (pa_heap_min(&loop->timers) != first) /* by what was asked */
+                continue;
+        } else if (first->when >= end) {
+            break;
+        }
         PyObject *timer = pa_loop_take_timer(loop, first);
         if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = timer}) < 0)
             return -1;

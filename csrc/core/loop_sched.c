@@ -484,15 +484,51 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
     return 0;
 }
 
-/* As it is with asyncio. */
-double pa_loop_order_of(double when) { return isnan(when) ? -HUGE_VAL : when; }
+/* Whether a time that is no number can stand among those in the heap: asyncio compares it with the one that would be its parent.
+ * 0, or -1 with TypeError. */
+static int check_comparable(pa_loop *loop, PyObject *when)
+{
+    if (loop->timers.len == 0)
+        return 0;
+    PyObject *parent = PyObject_GetAttr(pa_timer_handle(loop->st, loop->timers.items[(loop->timers.len - 1) / 2]), loop->st->names._when);
+    int rc = parent != NULL ? PyObject_RichCompareBool(when, parent, Py_LT) : -1;
+    Py_XDECREF(parent);
+    return rc < 0 ? -1 : 0;
+}
 
-/* call_at without the checks of its own arguments; when_object: NULL for float(when). New. */
+int pa_loop_order_of(pa_loop *loop, PyObject *when, double *order)
+{
+    *order = PyFloat_AsDouble(when);
+    if (*order == -1.0 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return -1;
+        PyErr_Clear();
+        if (PyLong_Check(when)) {
+            int overflow;
+            (void)PyLong_AsLongAndOverflow(when, &overflow);
+            *order = overflow < 0 ? -HUGE_VAL : HUGE_VAL;
+            return 0;
+        }
+        *order = -HUGE_VAL;
+        return check_comparable(loop, when);
+    }
+    if (isnan(*order))
+        *order = -HUGE_VAL;
+    return 0;
+}
+
+/* when_object: NULL for float(when), which is then given. New. */
 static PyObject *schedule_at(pa_loop *loop, PyObject *when_object, double when, const pa_callback_args *call)
 {
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call->callback, "call_at", true) < 0)
         return NULL;
-    PyObject *timer = pa_timer_new(loop, when_object, pa_loop_order_of(when), call->callback, call->args, call->context);
+    if (when_object != NULL && pa_loop_order_of(loop, when_object, &when) < 0)
+        return NULL;
+    if (loop->closed) { /* by what the time was asked */
+        (void)raise_if_closed(loop);
+        return NULL;
+    }
+    PyObject *timer = pa_timer_new(loop, when_object, when, call->callback, call->args, call->context);
     if (timer != NULL && pa_loop_schedule(loop, timer) < 0)
         Py_CLEAR(timer);
     return timer;
@@ -525,13 +561,10 @@ static PyObject *sched_call_at(PyObject *self, PyObject *const *in, Py_ssize_t n
     pa_callback_args call;
     if (pa_callback_parse("BaseEventLoop.call_at", "when", in, nargs, kwnames, &call) < 0)
         return NULL;
-    if (call.first == Py_None) {
+    if (call.first == Py_None)
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
-    } else {
-        double seconds = PyFloat_AsDouble(call.first);
-        if (seconds != -1.0 || !PyErr_Occurred())
-            timer = schedule_at(loop, call.first, seconds, &call);
-    }
+    else
+        timer = schedule_at(loop, call.first, 0.0, &call);
     Py_DECREF(call.args);
     return timer;
 }
@@ -587,13 +620,7 @@ static PyObject *sched_call_later(PyObject *self, PyObject *const *in, Py_ssize_
     }
     if ((when = add_delay(loop, call.first)) == NULL)
         goto done;
-    if (pa_loop_overrides(loop) & PA_OVER_CALL_AT) {
-        timer = call_overridden_at(loop, when, &call);
-        goto done;
-    }
-    seconds = PyFloat_AsDouble(when);
-    if (seconds != -1.0 || !PyErr_Occurred())
-        timer = schedule_at(loop, when, seconds, &call);
+    timer = pa_loop_overrides(loop) & PA_OVER_CALL_AT ? call_overridden_at(loop, when, &call) : schedule_at(loop, when, 0.0, &call);
 done:
     Py_XDECREF(when);
     Py_DECREF(call.args);

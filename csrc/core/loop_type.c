@@ -99,6 +99,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->signal_handlers);
     Py_VISIT(loop->thread_id);
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->debug_object);
     Py_VISIT(loop->current_handle);
     Py_VISIT(loop->selector);
     Py_VISIT(loop->scheduled_list);
@@ -121,6 +122,7 @@ static int loop_clear(PyObject *self)
     Py_CLEAR(loop->signal_handlers);
     Py_CLEAR(loop->thread_id);
     Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->debug_object);
     Py_CLEAR(loop->current_handle);
     Py_CLEAR(loop->selector);
     return 0;
@@ -148,16 +150,29 @@ static int loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     return rc;
 }
 
+static int refuse_second_init(const pa_loop *loop)
+{
+    if (loop->poller == NULL)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the event loop was initialised before");
+    return -1;
+}
+
+static PyObject *loop_check_not_open(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (refuse_second_init((pa_loop *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *loop_open(PyObject *self, PyObject *name)
 {
     pa_loop *loop = (pa_loop *)self;
     const char *text = NULL;
     if (name != Py_None && (text = PyUnicode_AsUTF8(name)) == NULL)
         return NULL;
-    if (loop->poller != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the event loop was initialised before");
+    if (refuse_second_init(loop) < 0)
         return NULL;
-    }
     if (pa_loop_open_poller(loop, text) < 0)
         return NULL;
     return PyUnicode_FromString(loop->poller_ops->name);
@@ -247,7 +262,14 @@ static PyObject *loop_is_running(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *loop_is_closed(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyBool_FromLong(((pa_loop *)self)->closed); }
-static PyObject *loop_get_debug(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyBool_FromLong(((pa_loop *)self)->debug); }
+
+static PyObject *get_debug(PyObject *self, void *Py_UNUSED(closure))
+{
+    pa_loop *loop = (pa_loop *)self;
+    return loop->debug_object != NULL ? Py_NewRef(loop->debug_object) : PyBool_FromLong(loop->debug);
+}
+
+static PyObject *loop_get_debug(PyObject *self, PyObject *Py_UNUSED(ignored)) { return get_debug(self, NULL); }
 
 /* The attributes that BaseEventLoop's code assigns. `closure` is the offset of a bool. */
 static PyObject *get_flag(PyObject *self, void *offset) { return PyBool_FromLong(*((bool *)((char *)self + (size_t)offset))); }
@@ -266,6 +288,18 @@ static int set_flag(PyObject *self, PyObject *value, void *offset)
     if (truth < 0)
         return -1;
     *((bool *)((char *)self + (size_t)offset)) = truth != 0;
+    return 0;
+}
+
+/* Any object will do, and is given back. Its truth is asked once, here: one that cannot be told leaves everything as it was. */
+static int set_debug(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    pa_loop *loop = (pa_loop *)self;
+    int truth = refuse_delete(value) < 0 ? -1 : PyObject_IsTrue(value);
+    if (truth < 0)
+        return -1;
+    loop->debug = truth != 0;
+    Py_XSETREF(loop->debug_object, PyBool_Check(value) ? NULL : Py_NewRef(value));
     return 0;
 }
 
@@ -322,6 +356,8 @@ static PyMethodDef loop_methods[] = {
     {"is_running", loop_is_running, METH_NOARGS, PyDoc_STR("is_running($self, /)\n--\n\nReturns True if the event loop is running.")},
     {"is_closed", loop_is_closed, METH_NOARGS, PyDoc_STR("is_closed($self, /)\n--\n\nReturns True if the event loop was closed.")},
     {"get_debug", loop_get_debug, METH_NOARGS, PyDoc_STR("get_debug($self, /)\n--\n\nWhether the loop is in debug mode.")},
+    {"_check_not_open", loop_check_not_open, METH_NOARGS,
+     PyDoc_STR("_check_not_open($self, /)\n--\n\nRuntimeError if it was initialised and not closed since.")},
     {"_open", loop_open, METH_O, PyDoc_STR("_open($self, name, /)\n--\n\nMake the poller of that name (None: the best). Its name.")},
     {"_release", loop_release, METH_NOARGS,
      PyDoc_STR("_release($self, /)\n--\n\nThe native part of close(): forget all callbacks, close all descriptors.")},
@@ -367,7 +403,7 @@ static PyGetSetDef loop_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_closed", get_flag, set_flag, NULL, OFFSET(closed)},
     {"_stopping", get_flag, set_flag, NULL, OFFSET(stopping)},
-    {"_debug", get_flag, set_flag, NULL, OFFSET(debug)},
+    {"_debug", get_debug, set_debug},
     {"_thread_id", get_object, set_thread_id, NULL, OFFSET(thread_id)},
     {"_current_handle", get_object, set_object, NULL, OFFSET(current_handle)},
     {"_task_factory", get_object, set_object, NULL, OFFSET(task_factory)},

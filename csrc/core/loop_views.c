@@ -325,11 +325,14 @@ static int enter(pa_loop *loop, PyObject *handle)
     if (timer->loop != NULL || PA_HANDLE_FIELD(handle, st->handle.cancelled) != Py_False)
         return 0;
     PyObject *when = PyObject_GetAttr(handle, st->names._when);
-    double seconds = when != NULL ? PyFloat_AsDouble(when) : -1.0;
+    double order;
+    int rc = when != NULL ? pa_loop_order_of(loop, when, &order) : -1;
     Py_XDECREF(when);
-    if (seconds == -1.0 && PyErr_Occurred())
+    if (rc < 0)
         return -1;
-    timer->entry.when = pa_loop_order_of(seconds);
+    if (timer->loop != NULL) /* by what was asked for the time */
+        return 0;
+    timer->entry.when = order;
     return pa_loop_schedule(loop, handle);
 }
 

@@ -69,10 +69,13 @@ static int import_asyncio(pa_state *st)
         {"asyncio.base_tasks", "_task_get_stack", 1, &st->task_get_stack},
         {"asyncio.base_tasks", "_task_print_stack", 1, &st->task_print_stack},
         {"asyncio.coroutines", "iscoroutine", 1, &st->iscoroutine},
+        {"asyncio.base_futures", "isfuture", 1, &st->isfuture},
+        {"builtins", "ExceptionGroup", 1, &st->ExceptionGroup},
         {"asyncio", "base_events", 1, &st->base_events},
         {"asyncio", "selector_events", 1, &st->selector_events},
         {"_asyncio", "_current_tasks", !PA_HAS_SWAP_CURRENT_TASK, &st->current_tasks},
         {"_asyncio", "_swap_current_task", PA_HAS_SWAP_CURRENT_TASK, &st->swap_current_task},
+        {"_asyncio", "current_task", PA_HAS_SWAP_CURRENT_TASK, &st->current_task},
         {"_asyncio", "_register_task", 1, &st->register_task},
         {"_asyncio", "_unregister_task", 1, &st->unregister_task},
         {"_asyncio", "_enter_task", 1, &st->enter_task},
@@ -90,9 +93,12 @@ int pa_state_setup(PyObject *module, pa_state *st)
 {
     pa_link_init(&st->tasks);
     pa_link_init(&st->loops);
+    pa_link_init(&st->handle_runs);
+    pa_link_init(&st->handle_waits);
     if (intern_names(st) < 0)
         return -1;
-    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)
+    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL ||
+        (st->kw_loop = PyTuple_Pack(1, st->names.loop)) == NULL)
         return -1;
     return import_asyncio(st);
 }
@@ -135,4 +141,26 @@ int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods)
             return -1;
     }
     return 0;
+}
+
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs)
+{
+    for (PyGetSetDef *def = defs; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)type, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pa_import_from(const char *module_name, const char *name, PyObject **out)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL)
+        return -1;
+    *out = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *out != NULL ? 0 : -1;
 }

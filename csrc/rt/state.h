@@ -9,6 +9,13 @@
 #include "rt/compat.h"
 #include "base/list.h"
 
+/* Whether a class overrides methods that native code goes around, as far as that was looked up last: see streams/common.c. */
+typedef struct {
+    PyTypeObject *type; /* borrowed, only compared */
+    unsigned tag;       /* its version then; 0: never looked */
+    bool none;          /* it overrides none */
+} pa_override_cache;
+
 typedef struct pa_state {
 #define PA_TYPE(name) PyTypeObject *name;
 #define PA_OBJECT(name) PyObject *name;
@@ -27,6 +34,8 @@ typedef struct pa_state {
     int semaphore_wakes_all;    /* whether a semaphore's acquire() ends by waking all for whom there is enough (since 3.13, and late 3.12) */
     int condition_renotifies;   /* whether a condition's wait() that fails notifies another (likewise) */
     pa_link loops;              /* every loop whose poller is open: core/loop_fd.c */
+    pa_link handle_runs, handle_waits; /* calls of handles that threads share, and who waits for their end: core/handle_threads.c */
+    pa_mutex handle_lock;
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
         PyObject *first;
@@ -36,6 +45,12 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_ops;
+    unsigned traits;            /* sync/traits.h */
+    unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
+    pa_override_cache reader_overrides, protocol_overrides;
+    /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
+     * -1 with an exception. streams/protocol.c */
+    int (*receive_stream)(PyObject *protocol, const char *data, size_t len);
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 
@@ -63,5 +78,10 @@ int pa_state_clear(pa_state *st);
 
 /* Adds methods to a type that another file made (how net/ gives the loop its factories without core/ knowing net/). 0 or -1. */
 int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods);
+
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs);
+
+/* from module_name import name. *out is new. 0 or -1. */
+int pa_import_from(const char *module_name, const char *name, PyObject **out);
 
 #endif

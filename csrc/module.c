@@ -13,25 +13,47 @@
 #include "sync/lock.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/queue.h"
+#include "sync/semaphore.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
 #include "sync/taskgroup.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
 #include "sync/wait_for.h"
-#include "sync/queue.h"
-#include "sync/semaphore.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
-        pa_state_setup, pa_registry_setup, pa_future_setup, pa_task_setup, pa_handle_setup,
-        pa_loop_setup, pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,
-        pa_corofn_setup, pa_waiters_setup, pa_event_setup, pa_lock_setup, pa_observer_setup,
-        pa_ensure_setup, pa_gather_setup, pa_shield_setup, pa_sleep_setup, pa_timeout_setup,
-        pa_traits_setup, pa_taskgroup_setup, pa_wait_for_setup, pa_datagram_setup, pa_pipe_setup,
-        pa_queue_setup, pa_condition_setup, pa_semaphore_setup,
+        pa_state_setup,
+        pa_registry_setup,
+        pa_future_setup,
+        pa_task_setup,
+        pa_handle_setup,
+        pa_loop_setup,
+        pa_sock_ops_setup,
+        pa_transport_setup,
+        pa_server_setup,
+        pa_datagram_setup,
+        pa_pipe_setup,
+        pa_op_setup,
+        pa_corofn_setup,
+        pa_waiters_setup,
+        pa_event_setup,
+        pa_lock_setup,
+        pa_queue_setup,
+        pa_condition_setup,
+        pa_semaphore_setup,
+        pa_observer_setup,
+        pa_ensure_setup,
+        pa_gather_setup,
+        pa_shield_setup,
+        pa_sleep_setup,
+        pa_timeout_setup,
+        pa_traits_setup,
+        pa_taskgroup_setup,
+        pa_wait_for_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

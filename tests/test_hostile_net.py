@@ -6,10 +6,11 @@ import selectors
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from lab import Lab, scenario
+from lab import Lab, reset, scenario
 from support import PY, outcome
 
 
@@ -88,6 +89,7 @@ def test_an_import_in_a_subinterpreter_leaves_the_main_one_alone():
 import sys, _testcapi
 _testcapi.run_in_subinterp(f'''
 import sys
+import time
 sys.path[:] = {sys.path!r}
 try:
     import pyasync, asyncio
@@ -154,3 +156,16 @@ def test_a_selector_that_gives_lists(aio):
     loop.close()
     here.close()
     there.close()
+
+
+def test_the_first_error_of_a_connection_is_told(same):
+    """The write is put off, and the reset read before it is tried: its error would be a broken pipe."""
+    async def main(lab):
+        protocol, peer = await lab.connect("tcp")
+        await lab.ticks()
+        reset(peer)
+        time.sleep(0.01)
+        await asyncio.sleep(0)
+        protocol.transport.write(b"x")
+        await lab.seen("lost")
+    assert same(scenario(main))["log"][-1] == ["lost", ["ConnectionResetError", "[Errno 104] Connection reset by peer"]]

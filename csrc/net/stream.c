@@ -71,6 +71,9 @@ static int no_data(pa_transport *self, ssize_t n)
 {
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return 0;
+    /* Sending what was put off would only find a second error, and that one would be told instead. */
+    if (!self->blocked)
+        pa_stream_drop_queue(self);
     pa_error_from_rc((int)n);
     return pa_transport_fatal_raised(self, READ_ERROR);
 }

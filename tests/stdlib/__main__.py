@@ -19,6 +19,9 @@ ROOT = HERE.parent.parent
 COLUMNS = ("run", "passed", "failed", "not applicable", "no loop", "skipped")
 
 
+FAILS_ANYHOW = "fails on this machine with asyncio itself, too"
+
+
 class Lost(Exception):
     """The process ended or hung before its tests had ended."""
 
@@ -125,7 +128,7 @@ def judge(mode, module, cls, test, result, reasons, timeout):
     if result["outcome"] == "failed" and not test.startswith("<"):
         control = run_class("asyncio", module, cls, [test], timeout)[test]
         if control["outcome"] == "failed":
-            return "not applicable", "fails on this machine with asyncio itself, too"
+            return "not applicable", FAILS_ANYHOW
     return verdict, text
 
 
@@ -208,6 +211,9 @@ def main():
         total = counts(everything)
         print(row("all", total), flush=True)
         failed |= total["failed"] > 0
+        anyhow = [name for name, result in everything.items() if result["text"] == FAILS_ANYHOW]
+        if anyhow:
+            print(f"{FAILS_ANYHOW}:", *anyhow, sep="\n    ")
         if options.save:
             options.save.mkdir(exist_ok=True)
             (options.save / f"{version}-{mode}.json").write_text(json.dumps(

@@ -60,7 +60,8 @@ typedef struct {
 
 static inline pa_loop *pa_future_native(const pa_future *f) { return f->is_native ? (pa_loop *)f->loop : NULL; }
 
-/* An exact type is known by its deallocator, which no Python class shares. */
+/* An exact type is known by its deallocator, which no Python class shares. A native type derived from Future (gather()'s, whose cancel()
+ * is its own) has pa_future_dealloc, too, and its fields inside its tp_basicsize. */
 void pa_future_dealloc(PyObject *self);
 void pa_task_dealloc(PyObject *self);
 
@@ -123,6 +124,12 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);
 /* A rare field for reading: borrowed, or NULL. */
 #define PA_FUTURE_RARE(f, field) ((f)->rare != NULL ? (f)->rare->field : NULL)
+/* The message given to cancel(), or None. New. */
+static inline PyObject *pa_future_cancel_msg(const pa_future *f)
+{
+    PyObject *msg = PA_FUTURE_RARE(f, cancel_msg);
+    return Py_NewRef(msg != NULL ? msg : Py_None);
+}
 /* The rare fields for writing, made if need be. NULL with MemoryError. */
 pa_future_rare *pa_future_need_rare(pa_future *f);
 /* Takes a new reference; None and NULL are the same. 0 or -1. */
@@ -131,6 +138,7 @@ int pa_future_set_cancel_msg(pa_future *f, PyObject *msg);
 void pa_future_keep_cancelled(pa_future *f, PyObject *exc);
 int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg);
 void pa_future_clear_fields(pa_future *f);
+int pa_future_clear(PyObject *self); /* tp_clear; types with fields of their own go on to it */
 /* Reports an exception nobody asked for. What is raised stays raised. */
 void pa_future_report_exception(PyObject *self, pa_future *f);
 /* loop.call_exception_handler(context), for finalizers: failures are unraisable. */
@@ -177,6 +185,8 @@ int pa_task_soon_wakeup(PyObject *task, PyObject *future);
 int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg);
 /* obj.cancel(msg=msg) of whatever a task waits for. 1, 0 or -1. */
 int pa_task_cancel_waiter(pa_task *t, PyObject *msg);
+/* Task.uncancel: how many are left. */
+int pa_task_do_uncancel(pa_task *t);
 
 /* ---- task_step.c ---- */
 /* One step, exc (borrowed) thrown in if not NULL, with the current task set around it. The context is the caller's. 0 or -1. */

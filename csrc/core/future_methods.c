@@ -230,7 +230,7 @@ static PyObject *get_source_traceback(PyObject *self, void *unused)
 static PyObject *get_cancel_message(PyObject *self, void *unused)
 {
     pa_future *f = pa_future_get(self);
-    return f != NULL ? or_none(PA_FUTURE_RARE(f, cancel_msg)) : NULL;
+    return f != NULL ? pa_future_cancel_msg(f) : NULL;
 }
 
 static int set_cancel_message(PyObject *self, PyObject *value, void *unused)

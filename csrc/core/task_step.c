@@ -83,8 +83,7 @@ static int begin_wait(pa_task *t, PyObject *future)
     Py_XSETREF(t->waiter, future);
     if (!t->future.must_cancel)
         return 0;
-    PyObject *msg = PA_FUTURE_RARE(&t->future, cancel_msg);
-    msg = Py_NewRef(msg != NULL ? msg : Py_None);
+    PyObject *msg = pa_future_cancel_msg(&t->future);
     int rc = pa_task_cancel_waiter(t, msg);
     Py_DECREF(msg);
     if (rc > 0)
@@ -218,9 +217,9 @@ static int act_on_return(PyObject *self, pa_task *t, PyObject *result)
     pa_future *f = &t->future;
     if (t->future.must_cancel) { /* cancelled while it ran for the last time */
         t->future.must_cancel = 0;
-        PyObject *msg = Py_XNewRef(PA_FUTURE_RARE(f, cancel_msg));
+        PyObject *msg = pa_future_cancel_msg(f);
         int rc = pa_future_do_cancel(self, f, msg);
-        Py_XDECREF(msg);
+        Py_DECREF(msg);
         return rc < 0 ? -1 : 0;
     }
     return pa_future_set_result(self, result);

@@ -31,7 +31,7 @@ def test_a_future_from_the_free_list_is_as_new(aio, loop):
         del old
         assert reference() is None
         new = loop.create_future()
-        assert not hasattr(new, "attribute") and new.__dict__ == {}
+        assert not hasattr(new, "attribute")
         assert not new._callbacks and new._cancel_message is None and not new._asyncio_future_blocking
         assert not new.done() and not new.cancelled() and weakref.getweakrefcount(new) == 0
         assert new._exception is None and new._result is None and not new._log_traceback
@@ -46,14 +46,13 @@ def test_a_task_from_the_free_list_is_as_new(aio, loop):
             old.attribute = [1]
             await aio.sleep(0)
             assert old.cancel("message") and old.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await old
-            assert old.cancelling() == 2
+            await aio.wait([old])   # a traceback from `await old` would keep it alive
+            assert old.cancelled() and old.cancelling() == 2
             reference = weakref.ref(old)
             del old
             assert reference() is None
             new = loop.create_task(identity(i))
-            assert not hasattr(new, "attribute") and new.__dict__ == {}
+            assert not hasattr(new, "attribute")
             assert new.cancelling() == 0 and not new._must_cancel and new._fut_waiter is None and new._log_destroy_pending
             names.add(new.get_name())
             assert await new == i

@@ -68,9 +68,11 @@ def test_names_that_are_not_replaced_are_asyncios():
     always = {"Future", "Task", "Handle", "TimerHandle", "SelectorEventLoop", "Runner", "run", "new_event_loop",
               "get_event_loop_policy", "set_event_loop_policy", "gather", "Barrier", "BoundedSemaphore",
               "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore"}
+    always |= {"ensure_future", "shield", "sleep", "Timeout", "timeout", "timeout_at", "TaskGroup"}
+    always |= {"wait_for"} if PY >= (3, 12) else set()
     eager = {"eager_task_factory"} if PY >= (3, 12) else set()
     alias = {"EventLoop"} if PY >= (3, 13) else set()
-    making = {"DefaultEventLoopPolicy", "get_event_loop", "ensure_future", "shield", "wrap_future", "as_completed"}
+    making = {"DefaultEventLoopPolicy", "get_event_loop", "wrap_future", "as_completed"}
     assert replaced == always | eager | alias | (making if PY < (3, 14) else set())
 
 

@@ -38,6 +38,8 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_ops;
+    unsigned traits;            /* sync/traits.h */
+    unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

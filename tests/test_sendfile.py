@@ -110,7 +110,7 @@ def test_a_file_that_shrinks(same, path, left):
 
 def test_a_file_that_grows(same, path):
     async def main(lab):
-        a, b = lab.pair("tcp", sndbuf=16_000)
+        a, b = lab.pair("tcp", sndbuf=100_000)
         with open(path, "rb") as f, open(path, "ab") as more:
             task = lab.loop.create_task(lab.loop.sock_sendfile(a, f, 0, SIZE))
             await lab.receive(b, 1000)

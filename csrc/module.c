@@ -6,18 +6,37 @@
 #include "core/task.h"
 #include "net/net.h"
 #include "streams/streams.h"
+#include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/event.h"
 #include "sync/lock.h"
 #include "sync/op.h"
+#include "sync/queue.h"
+#include "sync/semaphore.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
 {
     static int (*const setups[])(PyObject *, pa_state *) = {
-        pa_state_setup, pa_registry_setup, pa_future_setup,  pa_task_setup,      pa_handle_setup,
-        pa_loop_setup,  pa_sock_ops_setup, pa_transport_setup, pa_server_setup, pa_op_setup,       pa_corofn_setup,
-        pa_waiters_setup, pa_event_setup,  pa_lock_setup,
+        pa_state_setup,
+        pa_registry_setup,
+        pa_future_setup,
+        pa_task_setup,
+        pa_handle_setup,
+        pa_loop_setup,
+        pa_sock_ops_setup,
+        pa_transport_setup,
+        pa_server_setup,
+        pa_datagram_setup,
+        pa_pipe_setup,
+        pa_op_setup,
+        pa_corofn_setup,
+        pa_waiters_setup,
+        pa_event_setup,
+        pa_lock_setup,
+        pa_queue_setup,
+        pa_condition_setup,
+        pa_semaphore_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

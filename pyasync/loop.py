@@ -16,6 +16,7 @@ from asyncio import base_events, events, selector_events, unix_events
 from asyncio.log import logger
 
 from . import _core
+from .processes import ProcessMethods
 from .sockets import SocketMethods
 
 __all__ = ("EventLoop", "new_event_loop")
@@ -86,7 +87,7 @@ def _borrow(namespace, *sources):
                 namespace.setdefault(name, vars(source)[name])
 
 
-class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
+class EventLoop(_core.EventLoop, SocketMethods, ProcessMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 
     def __init__(self, selector=None):
@@ -179,20 +180,6 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
         except OSError as err:
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, err)
 
-    if hasattr(unix_events, "_PidfdChildWatcher"):  # 3.14 on: the loop has the watcher, before that the policy
-        @property
-        def _watcher(self):
-            try:
-                return self._own_watcher
-            except AttributeError:
-                pidfd = unix_events.can_use_pidfd()
-                self._own_watcher = unix_events._PidfdChildWatcher() if pidfd else unix_events._ThreadedChildWatcher()
-                return self._own_watcher
-
-        @_watcher.setter
-        def _watcher(self, watcher):
-            self._own_watcher = watcher
-
     @property
     def _selector(self):
         if self._foreign_selector is not None:
@@ -206,10 +193,9 @@ class EventLoop(_core.EventLoop, SocketMethods, asyncio.BaseEventLoop):
     _borrow(
         locals(),
         (_UnixLoop, "add_signal_handler _handle_signal _check_signal _process_self_data"
-                    " create_unix_connection create_unix_server _make_read_pipe_transport _make_write_pipe_transport"
-                    " _make_subprocess_transport _child_watcher_callback _sock_sendfile_native _sock_sendfile_native_impl"
+                    " create_unix_connection create_unix_server"
+                    " _sock_sendfile_native _sock_sendfile_native_impl"
                     " _sock_sendfile_update_filepos _sock_add_cancellation_callback"),
-        (_SelectorLoop, "_make_datagram_transport"),
     )
 
 

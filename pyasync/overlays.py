@@ -1,4 +1,4 @@
-"""asyncio's modules events, futures, locks, streams, subprocess, tasks and unix_events with pyasync's names in place of
+"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks and unix_events with pyasync's names in place of
 asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
@@ -12,6 +12,7 @@ import types
 from asyncio import events as _events
 from asyncio import futures as _futures
 from asyncio import locks as _locks
+from asyncio import queues as _queues
 from asyncio import streams as _streams
 from asyncio import subprocess as _subprocess
 from asyncio import tasks as _tasks
@@ -125,7 +126,8 @@ if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
 
-locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if hasattr(_locks, name)})
+locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if name in _locks.__all__})
+queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitives.__all__ if name in _queues.__all__})
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

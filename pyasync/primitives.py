@@ -8,13 +8,33 @@ import asyncio
 
 from . import _core
 
-__all__ = ("Event", "Lock")
+__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore")
 
 
-def _joined(name):
+def _joined(name, *bases):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    return type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__})
 
 
 Event = _joined("Event")
 Lock = _joined("Lock")
+Condition = _joined("Condition")
+Semaphore = _joined("Semaphore")
+BoundedSemaphore = _joined("BoundedSemaphore", Semaphore)
+Queue = _joined("Queue")
+PriorityQueue = _joined("PriorityQueue", Queue)
+LifoQueue = _joined("LifoQueue", Queue)
+
+
+class Barrier(asyncio.Barrier):
+    __doc__ = asyncio.Barrier.__doc__
+    __module__ = "pyasync"
+
+    def __init__(self, parties):
+        """Create a barrier, initialised to 'parties' tasks."""
+        super().__init__(parties)
+        self._cond = Condition()       # notify all tasks when state changes
+
+
+# Two behaviours changed in bug-fix releases of Python, so the code has to be asked, not the version.
+_core._use_classes(Event, Lock, False in asyncio.Semaphore._wake_up_next.__code__.co_consts, hasattr(asyncio.Condition, "_notify"))

@@ -6,6 +6,19 @@ import socket
 from asyncio import base_events, selector_events, sslproto
 
 
+def _is_numeric(host, port):
+    """Whether getaddrinfo() has nothing to look up: an address in numbers, perhaps with a scope, and a port in numbers."""
+    if not isinstance(host, str) or not (port is None or isinstance(port, int) or isinstance(port, str) and port.isdigit()):
+        return False
+    for family, text in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
 class SocketMethods:
     """A base of EventLoop, between the native loop and asyncio's BaseEventLoop."""
 
@@ -50,6 +63,18 @@ class SocketMethods:
     async def sock_accept(self, sock):
         """Accept a connection on a listening socket; return (connection, address). The connection is non-blocking."""
         return await self._begin_sock_accept(sock)
+
+    # ---- Names ----
+
+    async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
+        """socket.getaddrinfo() in the default executor; at once if host and port are numbers."""
+        if not self._debug and _is_numeric(host, port):
+            self._check_closed()
+            try:
+                return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
+            except OSError:          # for an unknown scope the error is that of a look-up
+                pass
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     # ---- Transports ----
 

@@ -31,7 +31,7 @@ def _tidy(value):
     if isinstance(value, dict):
         return {k: _tidy(v) for k, v in value.items()}
     if isinstance(value, str):
-        value = re.sub(r"\b_?(Selector)?SocketTransport\b", "SocketTransport", value)
+        value = re.sub(r"\b_?(Selector|Unix)?((Socket|Datagram|ReadPipe|WritePipe)Transport)\b", r"\2", value)
         return re.sub(r"\('(127\.0\.0\.1|::1)', \d+", r"('\1', PORT", value)
     return value
 

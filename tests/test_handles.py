@@ -1,11 +1,14 @@
 """Handle, TimerHandle and the timers of the loop."""
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import gc
 import inspect
 import math
 import random
+import signal
+import threading
 import time
 import weakref
 
@@ -637,3 +640,120 @@ def loop_class(aio):
     loop = aio.new_event_loop()
     loop.close()
     return type(loop)
+
+
+# --- handles that other threads cancel (from 3.14 on they wait for a running callback; before, nothing waits) ------------------
+
+needs_waiting = pytest.mark.skipif(PY < (3, 14), reason="handles of older versions wait for nothing")
+
+
+@pytest.mark.parametrize("method", ["cancel", "cancelled"])
+def test_a_handle_that_runs_makes_other_threads_wait(same, method):
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            started, finished = threading.Event(), threading.Event()
+
+            def callback():
+                started.set()
+                time.sleep(0.1)
+                finished.set()
+
+            def other():
+                handle = loop.call_soon_threadsafe(callback)
+                assert started.wait(10)
+                results = [getattr(handle, method)() for _ in range(2)]
+                after = finished.is_set()
+                finished.wait(10)
+                loop.call_soon_threadsafe(loop.stop)
+                return results, after, handle.cancelled()
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = pool.submit(other)
+                loop.run_forever()
+                return future.result()
+    results, after, cancelled = same(scenario)
+    assert after is (PY >= (3, 14))
+
+
+@needs_waiting
+def test_a_handle_cancels_itself_while_others_wait(same):
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            started, asked, handles, seen = threading.Event(), threading.Event(), [], []
+
+            def callback():
+                started.set()
+                asked.wait(10)
+                time.sleep(0.05)
+                handles[0].cancel()                          # its own thread does not wait
+                seen.append(handles[0].cancelled())
+                handles[0]._run()                            # and gets through a second time: it is cancelled
+                seen.append("end")
+
+            def other():
+                started.wait(10)
+                asked.set()
+                return handles[0].cancelled()
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                handles.append(loop.call_soon_threadsafe(callback))
+                futures = [pool.submit(other) for _ in range(3)]
+                spin(loop, 2)
+                return seen, [future.result() for future in futures], repr(handles[0])[:18]
+    assert same(scenario)[1] == [True] * 3
+
+
+def test_a_callback_that_raises_lets_the_others_go_on(same):
+    def scenario(aio):
+        with fresh_loop(aio, errors := Errors()) as loop:
+            started = threading.Event()
+
+            def callback():
+                started.set()
+                time.sleep(0.05)
+                raise ValueError("from the callback")
+
+            def other():
+                handle = loop.call_soon_threadsafe(callback)
+                started.wait(10)
+                result = handle.cancel(), handle.cancelled()
+                loop.call_soon_threadsafe(loop.stop)
+                return result
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = pool.submit(other)
+                loop.run_forever()
+                return future.result(), plain(errors.take_one()["exception"])
+    same(scenario)
+
+
+@needs_waiting
+def test_a_signal_ends_the_wait(same):
+    class Alarm(Exception):
+        pass
+
+    def scenario(aio):
+        def alarm(*_):
+            raise Alarm
+        with fresh_loop(aio) as loop:
+            started, go = threading.Event(), threading.Event()
+
+            def callback():
+                started.set()
+                go.wait(10)
+                loop.stop()
+            thread = threading.Thread(target=loop.run_forever)
+            thread.start()
+            handle = loop.call_soon_threadsafe(callback)
+            assert started.wait(10)
+            before = signal.signal(signal.SIGALRM, alarm)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            try:
+                handle.cancel()
+                result = "cancelled"
+            except Alarm:
+                result = "raised"
+            finally:
+                go.set()
+                thread.join()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+            return result
+    assert same(scenario) == "raised"

@@ -1,11 +1,16 @@
 """Forks, signals, sockets and transports used as nobody should: each of these once ended otherwise than with asyncio."""
+import asyncio
 import gc
+import re
+import selectors
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from lab import Lab
+from lab import Lab, reset, scenario
 from support import PY, outcome
 
 
@@ -84,6 +89,7 @@ def test_an_import_in_a_subinterpreter_leaves_the_main_one_alone():
 import sys, _testcapi
 _testcapi.run_in_subinterp(f'''
 import sys
+import time
 sys.path[:] = {sys.path!r}
 try:
     import pyasync, asyncio
@@ -97,3 +103,69 @@ print(pyasync.run(asyncio.sleep(0, 4)))
     got = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     first = "3" if PY >= (3, 12) else "module pyasync._core does not support loading in subinterpreters"
     assert (got.returncode, got.stdout, got.stderr) == (0, f"{first}\n4\n", "")
+
+
+@pytest.mark.skipif(PY < (3, 12), reason="asyncio 3.11 lets two transports fight over one descriptor; pyasync never does")
+def test_a_socket_that_a_transport_has_is_named_in_the_error(same):
+    async def main(lab):
+        sock, peer = lab.pair("unix")
+        protocol = lab.protocol()
+        transport = await lab.attach(protocol, sock)
+        found = [outcome(lab.loop._make_socket_transport, what, protocol) for what in (sock, sock.fileno(), None, peer.fileno(), "x")]
+        transport.close()
+        return [[kind, error, re.sub(r"\d+", "N", text)] for kind, error, text in found[:3]] + [found[3][:1], found[4]]
+    got = same(scenario(main))["result"]
+    assert [error for _, error, _ in got[:3]] == ["RuntimeError", "RuntimeError", "ValueError"]
+
+
+@pytest.mark.parametrize("how", ["add_reader", "sock_recv"])
+def test_reading_from_the_socket_of_a_transport_that_still_sends(same, how):
+    """It is closing, so the descriptor may be watched by others; what it has to send goes out all the same."""
+    async def main(lab):
+        sock, peer = lab.pair("unix")
+        protocol = lab.protocol()
+        transport = await lab.attach(protocol, sock)
+        total, read = lab.fill(transport, 300_000), []
+        transport.close()
+        if how == "add_reader":
+            lab.loop.add_reader(sock, lambda: (read.append(sock.recv(10)), lab.loop.remove_reader(sock)))
+        else:
+            task = asyncio.ensure_future(lab.loop.sock_recv(sock, 10))
+            task.add_done_callback(lambda task: read.append(task.result()))
+        await lab.send(peer, b"late")
+        received = await lab.receive_all(peer)
+        await lab.seen("lost")
+        return [len(received) == total, read]
+    assert same(scenario(main))["result"] == [True, [b"late"]]
+
+
+def test_a_selector_that_gives_lists(aio):
+    """asyncio unpacks each pair of select()'s result, whatever it is."""
+    class Lists(selectors.SelectSelector):
+        def select(self, timeout=None):
+            return [list(pair) for pair in super().select(timeout)]
+
+    loop = (asyncio.SelectorEventLoop if aio is asyncio else aio.EventLoop)(Lists())
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    there.send(b"x")
+    assert loop.run_until_complete(asyncio.wait_for(loop.sock_recv(here, 1), 5)) == b"x"
+    here.setblocking(False)
+    loop.call_later(0.01, there.send, b"y")
+    assert loop.run_until_complete(asyncio.wait_for(loop.sock_recv(here, 1), 5)) == b"y"
+    loop.close()
+    here.close()
+    there.close()
+
+
+def test_the_first_error_of_a_connection_is_told(same):
+    """The write is put off, and the reset read before it is tried: its error would be a broken pipe."""
+    async def main(lab):
+        protocol, peer = await lab.connect("tcp")
+        await lab.ticks()
+        reset(peer)
+        time.sleep(0.01)
+        await asyncio.sleep(0)
+        protocol.transport.write(b"x")
+        await lab.seen("lost")
+    assert same(scenario(main))["log"][-1] == ["lost", ["ConnectionResetError", "[Errno 104] Connection reset by peer"]]

@@ -66,7 +66,8 @@ def test_every_name_of_asyncio_is_there():
 def test_names_that_are_not_replaced_are_asyncios():
     replaced = {name for name in asyncio.__all__ if getattr(asyncio, name) is not getattr(pyasync, name)}
     always = {"Future", "Task", "Handle", "TimerHandle", "SelectorEventLoop", "Runner", "run", "new_event_loop",
-              "get_event_loop_policy", "set_event_loop_policy", "gather", "Event", "Lock"}
+              "get_event_loop_policy", "set_event_loop_policy", "gather", "Barrier", "BoundedSemaphore",
+              "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore"}
     always |= {"StreamReader", "StreamReaderProtocol", "StreamWriter", "open_connection", "open_unix_connection", "start_server",
                "start_unix_server", "create_subprocess_exec", "create_subprocess_shell"}
     eager = {"eager_task_factory"} if PY >= (3, 12) else set()

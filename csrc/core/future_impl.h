@@ -99,8 +99,12 @@ int pa_future_state_lives(PyObject *self);
 pa_future *pa_future_get(PyObject *self);
 pa_future *pa_future_get_alive(PyObject *self);
 
-/* ---- future.c ---- */
+/* ---- future_methods.c ---- */
+extern PyMethodDef pa_future_methods[];
 extern PyGetSetDef pa_future_getset[];
+PyObject *pa_future_repr(PyObject *self);
+
+/* ---- future.c ---- */
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
@@ -120,6 +124,8 @@ int pa_future_do_result(PyObject *self, pa_future *f, PyObject *result);       /
 int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception); /* any object, with asyncio's errors */
 /* 0 and the result, 1 and the exception, both new; -1 with CancelledError or InvalidStateError. */
 int pa_future_fetch(pa_future *f, PyObject **out);
+void pa_future_raise_cancelled(pa_future *f);
+int pa_future_raise_invalid_state(pa_future *f); /* "invalid state": -1 */
 /* The CancelledError to raise; takes the saved one. New or NULL. */
 PyObject *pa_future_cancelled_error(pa_future *f);
 

@@ -144,7 +144,7 @@ static PyObject *call_callback(pa_state *st, PyObject *handle)
     return result;
 }
 
-static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
+static int call_and_report(pa_state *st, PyObject *loop, PyObject *handle)
 {
     PyObject *result = call_callback(st, handle);
     if (result != NULL) {
@@ -152,6 +152,27 @@ static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
         return 0;
     }
     return pa_handle_report(loop, handle);
+}
+
+/* Whether other threads may have it: the kind that call_soon_threadsafe gives where asyncio has one. */
+static bool is_shared(pa_state *st, PyObject *handle)
+{
+    return Py_TYPE(handle) != st->Handle && st->ThreadSafeHandle != st->Handle && PyObject_TypeCheck(handle, st->ThreadSafeHandle);
+}
+
+static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
+{
+    if (!is_shared(st, handle))
+        return call_and_report(st, loop, handle);
+    if (pa_handle_wait(st, handle) < 0)
+        return -1;
+    if (is_cancelled(st, handle))
+        return 0;
+    pa_handle_run_record run;
+    pa_handle_run_begin(st, handle, &run);
+    int rc = call_and_report(st, loop, handle);
+    pa_handle_run_end(st, &run);
+    return rc;
 }
 
 int pa_handle_run(pa_loop *loop, PyObject *handle)
@@ -334,7 +355,7 @@ static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL)
+    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
     PyObject *value = FIELD(self, cancelled);
     if (value == NULL)
@@ -388,7 +409,7 @@ static int cancel(pa_state *st, PyObject *self)
 static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL)
+    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
     int cancelled = is_cancelled(st, self);
     if (cancelled < 0 || (!cancelled && cancel(st, self) < 0))
@@ -717,8 +738,8 @@ static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec, PyObject *ba
     return (PyTypeObject *)type;
 }
 
-/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's takes a lock
- * around cancel() and the call; the lock stays unused here, since what both touch is under the interpreter's. */
+/* What call_soon_threadsafe returns where asyncio has a class of its own for it (3.14 on); else it is Handle. asyncio's keeps a
+ * lock in a slot, which stays unused here: core/handle_threads.c. */
 static int make_threadsafe_type(PyObject *module, pa_state *st, unsigned flags)
 {
     PyObject *events = PyImport_ImportModule("asyncio.events"), *name = PyUnicode_InternFromString("_ThreadSafeHandle"), *base = NULL;

@@ -66,9 +66,6 @@ int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events);            /*
 void pa_watch_detach(pa_loop *loop, pa_watch *watch);                         /* before closing the fd; idempotent; may drop the
                                                                                  loop's reference to the owner; keeps the raised exception */
 
-/* RuntimeError("File descriptor 5 is used by transport <...>") if a live, not closing native transport has fd. 0 or -1. */
-int pa_loop_check_fd_free(pa_loop *loop, int fd);
-
 /* A buffer that every read of this loop may use, from one on_ready call to its return; never across user code that may re-enter it:
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);
@@ -88,6 +85,9 @@ typedef struct {
 bool pa_loop_defer(pa_loop *loop, pa_deferred *work);
 /* The work is done, or not needed any more. Idempotent; may drop the loop's reference to the owner. */
 void pa_loop_undefer(pa_loop *loop, pa_deferred *work);
+
+/* How many entries wait in the ready ring. What user code did not change it scheduled nothing on this loop. */
+size_t pa_loop_ready_len(const pa_loop *loop);
 
 /* ---- Properties ---- */
 

@@ -2,8 +2,8 @@
  *
  * Invariants:
  *  - fds[fd].wanted is what the poller was told last; it is 0 exactly when the descriptor is not registered.
- *  - A slot holds a watch or Handles, never both. Its Handles are owned; a watch's owner is owned while watch->events is not 0, unless
- *    the owner is the loop itself.
+ *  - A slot holds a watch or Handles; both only if the watch is that of a transport that is closing and still sends, and the Handle is
+ *    a reader. Its Handles are owned; a watch's owner is owned while watch->events is not 0, unless the owner is the loop itself.
  *  - The table may move whenever user code runs: no pointer into it survives a call that can drop a reference.
  *  - A forked child gets a poller of its own at once: the set in the kernel that it inherited is the parent's, too, and whatever the
  *    child changed in it would be changed for both. Closing only closes descriptors, for the same reason.
@@ -118,6 +118,12 @@ static void release_owner(pa_loop *loop, pa_watch *watch)
         Py_DECREF(watch->owner);
 }
 
+/* What the Handles of a slot want. */
+static unsigned handles_want(const pa_fd_slot *slot)
+{
+    return (slot->reader != NULL ? PA_POLL_IN : 0u) | (slot->writer != NULL ? PA_POLL_OUT : 0u);
+}
+
 /* Removes both Handles and cancels them: another user of the descriptor has come. 0 or -1. */
 static int displace_handles(pa_loop *loop, int fd)
 {
@@ -134,6 +140,17 @@ static int displace_handles(pa_loop *loop, int fd)
     return rc;
 }
 
+static int check_free(pa_loop *loop, int fd, PyObject *shown);
+
+/* RuntimeError("File descriptor 5 is used by transport <...>") if a live, not closing transport has fd. 0 or -1. */
+static int check_number_free(pa_loop *loop, int fd)
+{
+    PyObject *shown = PyLong_FromLong(fd);
+    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
+    Py_XDECREF(shown);
+    return rc;
+}
+
 int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
 {
     watch->fd = -1;
@@ -142,7 +159,7 @@ int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return -1;
     }
-    if (pa_loop_require_open(loop) < 0 || pa_loop_check_fd_free(loop, fd) < 0)
+    if (pa_loop_require_open(loop) < 0 || check_number_free(loop, fd) < 0)
         return -1;
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL)
@@ -172,7 +189,7 @@ int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events)
         return 0;
     if (watch->fd < 0 || loop->closed)
         return events == 0 ? 0 : pa_loop_require_open(loop);
-    if (pa_loop_want(loop, watch->fd, events) < 0)
+    if (pa_loop_want(loop, watch->fd, events | handles_want(&loop->fds[watch->fd])) < 0)
         return -1;
     unsigned was = watch->events;
     watch->events = events;
@@ -191,7 +208,7 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch)
     PyObject *raised = pa_err_take();
     /* a closed loop's table may still stand, while close() drops callbacks: the slot has to forget the watch all the same */
     if (fd < loop->fds_len && loop->fds[fd].watch == watch) {
-        if (!loop->closed && pa_loop_want(loop, fd, 0) < 0) {
+        if (!loop->closed && pa_loop_want(loop, fd, handles_want(&loop->fds[fd])) < 0) {
             PyErr_WriteUnraisable(watch->owner);
             if (fd < loop->fds_len) {
                 loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
@@ -243,6 +260,14 @@ static PyMethodDef call_watch_def = {"_ready", call_watch, METH_NOARGS, NULL};
 
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry)
 {
+    /* Transports have methods under asyncio's names: those read better in a message. */
+    PyObject *name = entry->events == PA_POLL_IN    ? loop->st->names._read_ready
+                     : entry->events == PA_POLL_OUT ? loop->st->names._write_ready
+                                                    : NULL;
+    PyObject *method;
+    int found = name != NULL ? pa_getattr_optional(entry->a, name, &method) : 0;
+    if (found != 0)
+        return found > 0 ? method : NULL;
     PyObject *self = Py_BuildValue("(OONI)", (PyObject *)loop, entry->a, PyLong_FromVoidPtr(entry->b), (unsigned)entry->events);
     PyObject *callable = self != NULL ? PyCFunction_New(&call_watch_def, self) : NULL;
     Py_XDECREF(self);
@@ -305,14 +330,6 @@ static int check_free(pa_loop *loop, int fd, PyObject *shown)
             return -1;
     }
     return check_python_transports(loop, fd, shown);
-}
-
-int pa_loop_check_fd_free(pa_loop *loop, int fd)
-{
-    PyObject *shown = PyLong_FromLong(fd);
-    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
-    Py_XDECREF(shown);
-    return rc;
 }
 
 /* int(obj.fileno()), or obj if it is an int. New; NULL with ValueError("Invalid file object: ..."). */
@@ -411,7 +428,8 @@ static PyObject *add_handle(pa_loop *loop, const pa_callback_args *call, unsigne
     if (fd < 0 || (handle = pa_handle_new(loop, call->callback, call->args, call->context)) == NULL)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);
-    if (slot != NULL && slot->watch != NULL) /* of a transport that is closing */
+    /* A transport that is closing has it. What it still sends goes on beside a reader; a writer takes its place. */
+    if (slot != NULL && slot->watch != NULL && (event == PA_POLL_OUT || !(slot->watch->events & PA_POLL_OUT)))
         pa_watch_detach(loop, slot->watch);
     /* fileno() and dropping a transport run user code, which may have closed the loop */
     if (pa_loop_require_open(loop) < 0 || exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
@@ -429,7 +447,7 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
         return NULL;
     pa_fd_slot *slot = find_slot(loop, fd);
     PyObject *old = NULL;
-    if (slot == NULL || slot->watch != NULL || (event == PA_POLL_IN ? slot->reader : slot->writer) == NULL)
+    if (slot == NULL || (event == PA_POLL_IN ? slot->reader : slot->writer) == NULL)
         Py_RETURN_FALSE;
     if (exchange(loop, fd, event, NULL, &old) < 0 || cancel_handle(loop->st, old) < 0)
         return NULL;
@@ -550,14 +568,18 @@ static int queue_event(pa_loop *loop, int fd, unsigned events)
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot == NULL)
         return 0;
+    if (events & PA_POLL_IN && slot->reader != NULL) {
+        if (queue_handle(loop, fd, PA_POLL_IN) < 0)
+            return -1;
+        if ((slot = find_slot(loop, fd)) == NULL)
+            return 0;
+    }
     if (slot->watch != NULL) {
         if ((slot->watch->events & events) == 0)
             return 0;
         return pa_loop_push(loop, (pa_ready){.kind = PA_READY_IO, .events = events, .a = Py_NewRef(slot->watch->owner),
                                              .b = slot->watch});
     }
-    if (events & PA_POLL_IN && queue_handle(loop, fd, PA_POLL_IN) < 0)
-        return -1;
     return events & PA_POLL_OUT ? queue_handle(loop, fd, PA_POLL_OUT) : 0;
 }
 

@@ -12,7 +12,7 @@
 
 #define PA_FREE_HANDLES_MAX 1024
 
-/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles. */
+/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
     unsigned wanted;
     PyObject *reader, *writer; /* owned */

@@ -135,6 +135,8 @@ static int run_ready(pa_loop *loop)
     return rc;
 }
 
+size_t pa_loop_ready_len(const pa_loop *loop) { return pa_ready_ring_len(&loop->ready); }
+
 /* ---- Waiting ---- */
 
 /* The first timer's time is no finite number: what `when - time()` is, or that it cannot be told, is the object's own affair, as in

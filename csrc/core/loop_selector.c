@@ -16,9 +16,12 @@ static PyObject *or_none(PyObject *obj) { return Py_NewRef(obj != NULL ? obj : P
 /* One pair (key, mask) as selectors give it. */
 static int process_pair(pa_loop *loop, PyObject *pair)
 {
-    PyObject *key, *fd;
+    PyObject *key, *fd = NULL, *two = PySequence_Tuple(pair);
     unsigned mask;
-    if (!PyArg_ParseTuple(pair, "OI", &key, &mask) || (fd = PyObject_GetAttrString(key, "fd")) == NULL)
+    if (two != NULL && PyArg_ParseTuple(two, "OI", &key, &mask))
+        fd = PyObject_GetAttrString(key, "fd");
+    Py_XDECREF(two);
+    if (fd == NULL)
         return -1;
     long number = PyLong_AsLong(fd);
     Py_DECREF(fd);
@@ -39,8 +42,6 @@ static PyObject *fd_process_events(PyObject *self, PyObject *pairs)
         return NULL;
     Py_RETURN_NONE;
 }
-
-
 
 int pa_loop_select(pa_loop *loop, int64_t timeout)
 {

@@ -24,4 +24,11 @@ int pa_address_is_known(int family);
 /* As socket.getsockname() and getpeername() give it. New; NULL with an exception. */
 PyObject *pa_address_object(const pa_address *address);
 
+/* The same for an address that is not kept. */
+PyObject *pa_address_object_raw(const struct sockaddr *addr, socklen_t len);
+
+/* The other way round, as socket.sendto() reads an address of that family, if that takes no more than translating it: a numeric host,
+ * a path; in exact str, int and tuple, which nobody can change. 1; 0 without an exception: ask the socket. */
+int pa_address_parse(int family, PyObject *object, struct sockaddr_storage *out, socklen_t *len);
+
 #endif

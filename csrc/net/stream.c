@@ -47,7 +47,7 @@ int pa_stream_start_reading(pa_transport *self)
     return pa_stream_want(self, PA_POLL_IN, 0);
 }
 
-static int in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *))
+int pa_stream_in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *))
 {
     Py_INCREF(context);
     int rc = PyContext_Enter(context);
@@ -72,6 +72,9 @@ static int no_data(pa_transport *self, ssize_t n)
 {
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return 0;
+    /* Sending what was put off would only find a second error, and that one would be told instead. */
+    if (!self->blocked)
+        pa_stream_drop_queue(self);
     pa_error_from_rc((int)n);
     return pa_transport_fatal_raised(self, READ_ERROR);
 }
@@ -303,9 +306,9 @@ int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)
     pa_transport *self = PA_TRANSPORT(owner);
     int rc = 0;
     if (events & PA_POLL_IN)
-        rc = in_context(self, self->read_context, read_ready);
+        rc = pa_stream_in_context(self, self->read_context, read_ready);
     if (rc == 0 && (events & PA_POLL_OUT) && self->blocked)
-        rc = in_context(self, self->write_context, write_ready);
+        rc = pa_stream_in_context(self, self->write_context, write_ready);
     if (pa_write_queue_is_empty(&self->queue) || self->blocked)
         return rc;
     /* What the protocol wrote goes out even if the callback ended the loop. */
@@ -326,11 +329,7 @@ static int count_lost_write(pa_transport *self)
 {
     if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
         return 0;
-    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
-    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "warning", "s", "socket.send() raised exception.") : NULL;
-    Py_XDECREF(logger);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    return pa_transport_log(self, "warning", "socket.send() raised exception.", NULL);
 }
 
 static int check_writable(pa_transport *self, const char *eof_text, const char *sendfile_text)
@@ -524,6 +523,10 @@ PyMethodDef pa_stream_methods[] = {
     {"write_eof", method_write_eof, METH_NOARGS,
      PyDoc_STR("write_eof($self, /)\n--\n\nShut the writing side down when the buffer is empty.")},
     {"can_write_eof", method_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue.")},
+    {NULL},
+};
+
+PyMethodDef pa_reading_methods[] = {
     {"is_reading", method_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nWhether data may be received.")},
     {"pause_reading", method_pause_reading, METH_NOARGS,
      PyDoc_STR("pause_reading($self, /)\n--\n\nReceive nothing until resume_reading().")},

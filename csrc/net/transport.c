@@ -30,15 +30,19 @@ PyObject *pa_transport_call(pa_transport *self, PyObject *name, PyObject *arg)
     return result;
 }
 
-int pa_transport_debug(pa_transport *self, const char *format)
+int pa_transport_log(pa_transport *self, const char *level, const char *format, PyObject *arg)
 {
-    if (self->loop == NULL || !pa_loop_is_debug(self->loop))
-        return 0;
-    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger);
-    PyObject *result = logger != NULL ? PyObject_CallMethod(logger, "debug", "sO", format, (PyObject *)self) : NULL;
+    PyObject *logger = PyObject_GetAttr(self->st->selector_events, self->st->names.logger), *result = NULL;
+    if (logger != NULL)
+        result = arg != NULL ? PyObject_CallMethod(logger, level, "sO", format, arg) : PyObject_CallMethod(logger, level, "s", format);
     Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+int pa_transport_debug(pa_transport *self, const char *format)
+{
+    return self->loop != NULL && pa_loop_is_debug(self->loop) ? pa_transport_log(self, "debug", format, (PyObject *)self) : 0;
 }
 
 /* server._attach(transport), or without the argument where the server only counts. */
@@ -80,22 +84,24 @@ static int log_fatal(pa_transport *self, PyObject *exc, const char *message)
     return result != NULL ? 0 : -1;
 }
 
+int pa_transport_tell(pa_transport *self, PyObject *exc, const char *message, bool in_debug_only)
+{
+    if (in_debug_only)
+        return log_fatal(self, exc, message);
+    PyObject *loop = Py_NewRef(self->loop_obj);
+    PyObject *protocol = Py_XNewRef(self->protocol);
+    int rc = pa_loop_report(loop, exc, message, "transport", (PyObject *)self, "protocol", protocol != NULL ? protocol : Py_None, NULL);
+    Py_XDECREF(protocol);
+    Py_DECREF(loop);
+    return rc;
+}
+
 int pa_transport_fatal(pa_transport *self, PyObject *exc, const char *message)
 {
     if (self->loop == NULL)
         return 0;
-    int rc;
-    if (PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError))
-        rc = log_fatal(self, exc, message);
-    else {
-        PyObject *loop = Py_NewRef(self->loop_obj);
-        PyObject *protocol = Py_XNewRef(self->protocol);
-        rc = pa_loop_report(loop, exc, message, "transport", (PyObject *)self, "protocol", protocol != NULL ? protocol : Py_None,
-                            NULL);
-        Py_XDECREF(protocol);
-        Py_DECREF(loop);
-    }
-    return rc < 0 ? -1 : pa_transport_force_close(self, exc);
+    bool in_debug_only = PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError);
+    return pa_transport_tell(self, exc, message, in_debug_only) < 0 ? -1 : pa_transport_force_close(self, exc);
 }
 
 int pa_transport_fatal_raised(pa_transport *self, const char *message)
@@ -108,8 +114,7 @@ int pa_transport_fatal_raised(pa_transport *self, const char *message)
     return rc;
 }
 
-/* call_soon(self._call_connection_lost, exc). */
-static int schedule_loss(pa_transport *self, PyObject *exc)
+int pa_transport_schedule_loss(pa_transport *self, PyObject *exc)
 {
     PyObject *callback = PyObject_GetAttr((PyObject *)self, self->st->names._call_connection_lost);
     PyObject *context = callback != NULL ? pa_transport_context(self) : NULL;
@@ -131,7 +136,7 @@ int pa_transport_force_close(pa_transport *self, PyObject *exc)
     self->closing = true;
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
-    return schedule_loss(self, exc);
+    return pa_transport_schedule_loss(self, exc);
 }
 
 int pa_transport_close(pa_transport *self)
@@ -147,7 +152,7 @@ int pa_transport_close(pa_transport *self)
         return pa_stream_want(self, 0, PA_POLL_IN);
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
-    return schedule_loss(self, Py_None);
+    return pa_transport_schedule_loss(self, Py_None);
 }
 
 /* Keeps the first exception of a sequence that must run to its end. */
@@ -229,9 +234,7 @@ static int set_nodelay(pa_transport *self)
     return -1;
 }
 
-/* call_soon(protocol.connection_made, transport), then, in an entry of its own, reading starts and the waiter is woken: only when
- * connection_made has been called. */
-static int schedule_start(pa_transport *self, PyObject *waiter)
+int pa_transport_schedule_start(pa_transport *self, PyObject *waiter)
 {
     PyObject *made = PyObject_GetAttr(self->protocol, self->st->names.connection_made);
     PyObject *start = made != NULL ? PyObject_GetAttr((PyObject *)self, self->st->names._start) : NULL;
@@ -268,10 +271,10 @@ static int set_up(pa_transport *self, PyObject *protocol, PyObject *waiter, PyOb
     }
     if (pa_watch_attach(self->loop, &self->watch, self->fd, 0) < 0 || set_nodelay(self) < 0)
         return -1;
-    return schedule_start(self, waiter != NULL ? waiter : Py_None);
+    return pa_transport_schedule_start(self, waiter != NULL ? waiter : Py_None);
 }
 
-static PyObject *transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+PyObject *pa_transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     pa_state *st = pa_state_of_type(type);
     pa_transport *self = st != NULL ? (pa_transport *)type->tp_alloc(type, 0) : NULL;
@@ -289,18 +292,15 @@ static PyObject *transport_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     return (PyObject *)self;
 }
 
-static int socket_fd(PyObject *sock)
+/* sock.fileno(). -1 with an exception, or for a closed socket. */
+static int socket_fd(pa_transport *self, PyObject *sock)
 {
-    PyObject *number = PyObject_CallMethod(sock, "fileno", NULL);
+    PyObject *number = PyObject_CallMethodNoArgs(sock, self->st->names.fileno);
     long fd = number != NULL ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
-    if (fd == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
-            PyErr_ExceptionMatches(PyExc_ValueError))
-            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", sock);
-        return -2;
-    }
-    return (int)fd;
+    if (fd < -1 || fd > INT_MAX)
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+    return fd < -1 || fd > INT_MAX ? -1 : (int)fd;
 }
 
 /* Takes the Python socket over. */
@@ -320,8 +320,8 @@ static int adopt_socket(pa_transport *self, PyObject *sock, int fd)
     return 0;
 }
 
-static int init_on_socket(pa_transport *self, PyObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter, PyObject *extra,
-                          PyObject *server, PyObject *context)
+int pa_transport_init(pa_transport *self, PyObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter, PyObject *extra,
+                      PyObject *server, PyObject *context)
 {
     if (self->open || self->loop_obj != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
@@ -333,8 +333,12 @@ static int init_on_socket(pa_transport *self, PyObject *loop, PyObject *sock, Py
         return -1;
     }
     self->loop_obj = Py_NewRef(loop);
-    int fd = socket_fd(sock);
-    if (fd == -2 || pa_loop_check_fd_free(self->loop, fd) < 0)
+    PyObject *is_free = PyObject_CallMethodOneArg(loop, self->st->names._ensure_fd_no_transport, sock);
+    if (is_free == NULL)
+        return -1;
+    Py_DECREF(is_free);
+    int fd = socket_fd(self, sock);
+    if (fd == -1 && PyErr_Occurred())
         return -1;
     if (extra != NULL && extra != Py_None)
         self->extra = Py_NewRef(extra);
@@ -350,14 +354,14 @@ static int transport_init(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *v[PA_ARGS_MAX] = {NULL};
     if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
         return -1;
-    return init_on_socket(PA_TRANSPORT(op), v[0], v[1], v[2], v[3], v[4], v[5], PA_TRANSPORT_CONTEXT(v[6]));
+    return pa_transport_init(PA_TRANSPORT(op), v[0], v[1], v[2], v[3], v[4], v[5], PA_TRANSPORT_CONTEXT(v[6]));
 }
 
 PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int proto, pa_address *peer, PyObject *protocol,
                                 PyObject *server, PyObject *context)
 {
     pa_state *st = pa_loop_state(loop);
-    pa_transport *self = (pa_transport *)transport_new(st->SocketTransport, NULL, NULL);
+    pa_transport *self = (pa_transport *)pa_transport_new(st->SocketTransport, NULL, NULL);
     if (self == NULL) {
         pa_sys_close(fd);
         PyMem_Free(peer);
@@ -407,7 +411,7 @@ static int clear_slot(PyObject **slot, void *a, void *b)
     return 0;
 }
 
-static int transport_traverse(PyObject *op, visitproc visit, void *arg)
+int pa_transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
     pa_transport *self = PA_TRANSPORT(op);
     Py_VISIT(Py_TYPE(op));
@@ -427,7 +431,7 @@ static int transport_traverse(PyObject *op, visitproc visit, void *arg)
     return call.result;
 }
 
-static int transport_clear(PyObject *op)
+int pa_transport_clear(PyObject *op)
 {
     pa_transport *self = PA_TRANSPORT(op);
     if (self->loop != NULL) {
@@ -452,7 +456,7 @@ static int transport_clear(PyObject *op)
 }
 
 /* __del__: whoever forgets a transport is told, and the descriptor goes. */
-static void transport_finalize(PyObject *op)
+void pa_transport_finalize(PyObject *op)
 {
     pa_transport *self = PA_TRANSPORT(op);
     if (!self->open)
@@ -467,19 +471,24 @@ static void transport_finalize(PyObject *op)
     pa_err_restore(raised);
 }
 
-static void transport_dealloc(PyObject *op)
+void pa_transport_free(PyObject *op)
 {
-    if (PyObject_CallFinalizerFromDealloc(op) < 0)
-        return;
     pa_transport *self = PA_TRANSPORT(op);
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    transport_clear(op);
+    pa_transport_clear(op);
     pa_write_queue_clear(&self->queue);
     PyMem_Free(self->local);
     PyMem_Free(self->peer);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+static void transport_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+        return;
+    PyObject_GC_UnTrack(op);
+    pa_transport_free(op);
 }
 
 /* ---- Methods ---- */
@@ -546,7 +555,7 @@ static int wake_waiter(pa_state *st, PyObject *waiter)
     return result != NULL ? 0 : -1;
 }
 
-/* The second scheduled step of a new connection (schedule_start): read from now on, then wake who waits for the connection. */
+/* The second scheduled step of a new connection (pa_transport_schedule_start): read from now on, then wake who waits for the connection. */
 static PyObject *method_start(PyObject *op, PyObject *waiter)
 {
     pa_transport *self = PA_TRANSPORT(op);
@@ -609,18 +618,39 @@ static PyObject *method_take_fd_back(PyObject *op, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef transport_methods[] = {
-    {"close", method_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
-    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
+/* What a report of the poller does, as the callable that asyncio would have registered. */
+static PyObject *run_watch(PyObject *op, unsigned events)
+{
+    pa_transport *self = PA_TRANSPORT(op);
+    events &= self->watch.events;
+    return none_or_null(self->watch.fd >= 0 && events != 0 ? self->watch.on_ready(self->loop, op, events) : 0);
+}
+
+static PyObject *method_read_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_IN); }
+static PyObject *method_write_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_OUT); }
+
+PyMethodDef pa_transport_common_methods[] = {
     {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
     {"set_protocol", (PyCFunction)(void (*)(void))method_set_protocol, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("set_protocol($self, /, protocol)\n--\n\nSwitch to another protocol.")},
     {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
+    {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
+    {NULL},
+};
+
+PyMethodDef pa_transport_methods[] = {
+    {"close", method_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
+    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"_force_close", method_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
     {"_start", method_start, METH_O, NULL},
+    {"_read_ready", method_read_ready, METH_NOARGS, NULL},
+    {"_write_ready", method_write_ready, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyMethodDef stream_only_methods[] = {
     {"_make_empty_waiter", method_make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", method_reset_empty_waiter, METH_NOARGS, NULL},
     {"_lend_fd", method_lend_fd, METH_NOARGS, NULL},
@@ -629,14 +659,14 @@ static PyMethodDef transport_methods[] = {
 };
 
 static PyType_Slot transport_slots[] = {
-    {Py_tp_new, transport_new},
+    {Py_tp_new, pa_transport_new},
     {Py_tp_init, transport_init},
     {Py_tp_repr, pa_transport_repr},
-    {Py_tp_traverse, transport_traverse},
-    {Py_tp_clear, transport_clear},
-    {Py_tp_finalize, transport_finalize},
+    {Py_tp_traverse, pa_transport_traverse},
+    {Py_tp_clear, pa_transport_clear},
+    {Py_tp_finalize, pa_transport_finalize},
     {Py_tp_dealloc, transport_dealloc},
-    {Py_tp_methods, transport_methods},
+    {Py_tp_methods, pa_transport_methods},
     {Py_tp_getset, pa_transport_getsets},
     {0, NULL},
 };
@@ -658,9 +688,9 @@ static PyObject *make_socket_transport(PyObject *loop, PyObject *const *args, Py
     if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
         return NULL;
     pa_state *st = pa_state_of_type(Py_TYPE(loop));
-    PyObject *transport = st != NULL ? transport_new(st->SocketTransport, NULL, NULL) : NULL;
+    PyObject *transport = st != NULL ? pa_transport_new(st->SocketTransport, NULL, NULL) : NULL;
     if (transport != NULL &&
-        init_on_socket(PA_TRANSPORT(transport), loop, v[0], v[1], v[2], v[3], v[4], PA_TRANSPORT_CONTEXT(v[5])) < 0)
+        pa_transport_init(PA_TRANSPORT(transport), loop, v[0], v[1], v[2], v[3], v[4], PA_TRANSPORT_CONTEXT(v[5])) < 0)
         Py_CLEAR(transport);
     return transport;
 }
@@ -677,21 +707,11 @@ static PyMethodDef loop_methods[] = {
 
 /* ---- Setup ---- */
 
-static int import_from(const char *module_name, const char *name, PyObject **out)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-    if (module == NULL)
-        return -1;
-    *out = PyObject_GetAttrString(module, name);
-    Py_DECREF(module);
-    return *out != NULL ? 0 : -1;
-}
-
 /* class SocketTransport(_SocketTransport): the instances' __dict__, and what is the same for all of them. */
 static PyTypeObject *make_public_class(PyTypeObject *base)
 {
     PyObject *mode = NULL, *native = NULL, *result = NULL;
-    if (import_from("asyncio.constants", "_SendfileMode", &mode) == 0 &&
+    if (pa_import_from("asyncio.constants", "_SendfileMode", &mode) == 0 &&
         (native = PyObject_GetAttrString(mode, "TRY_NATIVE")) != NULL)
         result = PyObject_CallFunction((PyObject *)&PyType_Type, "s(O){sssisOsOss}", "SocketTransport", base, "__module__",
                                        "pyasync._core", "max_size", 256 * 1024, "_start_tls_compatible", Py_True,
@@ -702,31 +722,24 @@ static PyTypeObject *make_public_class(PyTypeObject *base)
     return (PyTypeObject *)result;
 }
 
-static int add_getsets(PyTypeObject *type, PyGetSetDef *defs)
+PyTypeObject *pa_transport_make_base(PyObject *module, pa_state *st, PyType_Spec *spec, PyTypeObject *base)
 {
-    for (PyGetSetDef *def = defs; def->name != NULL; def++) {
-        PyObject *descr = PyDescr_NewGetSet(type, def);
-        int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)type, def->name, descr) : -1;
-        Py_XDECREF(descr);
-        if (rc < 0)
-            return -1;
+    if (st->aio_FlowControlMixin->tp_basicsize > (Py_ssize_t)offsetof(pa_transport, st)) {
+        PyErr_SetString(PyExc_ImportError, "asyncio's transport classes are larger than this build of pyasync allows for");
+        return NULL;
     }
-    return 0;
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
 }
 
 static int make_types(PyObject *module, pa_state *st)
 {
-    if (st->aio_FlowControlMixin->tp_basicsize > (Py_ssize_t)offsetof(pa_transport, st)) {
-        PyErr_SetString(PyExc_ImportError, "asyncio's transport classes are larger than this build of pyasync allows for");
-        return -1;
-    }
-    PyTypeObject *base =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &transport_spec, (PyObject *)st->aio_FlowControlMixin);
+    PyTypeObject *base = pa_transport_make_base(module, st, &transport_spec, st->aio_FlowControlMixin);
     if (base == NULL)
         return -1;
     int rc = -1;
-    if (pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
-        add_getsets(base, pa_flow_getsets) == 0 &&
+    if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, stream_only_methods) == 0 && pa_type_add_methods(base, pa_reading_methods) == 0 &&
+        pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
+        pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
         (st->SocketTransport = make_public_class(base)) != NULL)
         rc = PyModule_AddObjectRef(module, "SocketTransport", (PyObject *)st->SocketTransport);
     Py_DECREF(base);
@@ -735,11 +748,11 @@ static int make_types(PyObject *module, pa_state *st)
 
 int pa_transport_setup(PyObject *module, pa_state *st)
 {
-    if (import_from("asyncio.transports", "_FlowControlMixin", (PyObject **)&st->aio_FlowControlMixin) < 0 ||
-        import_from("asyncio.protocols", "BufferedProtocol", &st->aio_BufferedProtocol) < 0 ||
-        import_from("asyncio.trsock", "TransportSocket", &st->aio_TransportSocket) < 0 ||
-        import_from("asyncio.futures", "_set_result_unless_cancelled", &st->set_result_unless_cancelled) < 0 ||
-        import_from("socket", "socket", &st->socket_class) < 0 || make_types(module, st) < 0)
+    if (pa_import_from("asyncio.transports", "_FlowControlMixin", (PyObject **)&st->aio_FlowControlMixin) < 0 ||
+        pa_import_from("asyncio.protocols", "BufferedProtocol", &st->aio_BufferedProtocol) < 0 ||
+        pa_import_from("asyncio.trsock", "TransportSocket", &st->aio_TransportSocket) < 0 ||
+        pa_import_from("asyncio.futures", "_set_result_unless_cancelled", &st->set_result_unless_cancelled) < 0 ||
+        pa_import_from("socket", "socket", &st->socket_class) < 0 || make_types(module, st) < 0)
         return -1;
     return pa_type_add_methods(st->EventLoop, loop_methods);
 }

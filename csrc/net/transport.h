@@ -3,6 +3,7 @@
  *   stream.c      reading and writing
  *   flow.c        the write buffer's water marks
  *   attributes.c  what can be asked of a transport: extra info, the Python socket, repr, asyncio's private names
+ * datagram.c and pipe.c make types of their own that begin with a pa_transport, and share what fits.
  *
  * Life of a connection. `closing` is set by close() or an error: no more reading. `conn_lost` counts from the moment connection_lost is
  * certain to come: nothing is sent any more, and asyncio counts further writes in it. `lost` is set when connection_lost is called,
@@ -66,6 +67,30 @@ typedef struct {
 PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int proto, pa_address *peer, PyObject *protocol,
                                 PyObject *server, PyObject *context);
 
+/* For the types that begin with a pa_transport: their slots, or what these call. pa_transport_free is the end of tp_dealloc. */
+PyObject *pa_transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+int pa_transport_traverse(PyObject *op, visitproc visit, void *arg);
+int pa_transport_clear(PyObject *op);
+void pa_transport_finalize(PyObject *op);
+void pa_transport_free(PyObject *op);
+extern PyMethodDef pa_transport_common_methods[]; /* is_closing, set_protocol, get_protocol, _call_connection_lost */
+extern PyMethodDef pa_transport_methods[];        /* close, abort and others that go by the watch */
+extern PyMethodDef pa_reading_methods[];          /* is_reading, pause_reading, resume_reading: stream.c */
+
+/* The C type behind a transport class, over one of asyncio's transport classes. New, or NULL. */
+PyTypeObject *pa_transport_make_base(PyObject *module, pa_state *st, PyType_Spec *spec, PyTypeObject *base);
+
+/* A new transport takes a Python socket over; only `protocol` and those before it have to be there. 0 or -1. */
+int pa_transport_init(pa_transport *self, PyObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter, PyObject *extra,
+                      PyObject *server, PyObject *context);
+
+/* call_soon(protocol.connection_made, transport), then, in an entry of its own, reading starts and the waiter (or None) is woken: only
+ * when connection_made has been called. 0 or -1. */
+int pa_transport_schedule_start(pa_transport *self, PyObject *waiter);
+
+/* call_soon(self._call_connection_lost, exc). 0 or -1. */
+int pa_transport_schedule_loss(pa_transport *self, PyObject *exc);
+
 /* Whether `callable` (what loop._make_socket_transport gave) is our own factory. */
 int pa_transport_is_native_factory(PyObject *callable);
 
@@ -75,6 +100,9 @@ PyObject *pa_transport_context(const pa_transport *self);
 /* asyncio's _fatal_error: tells the loop's handler (an OSError only the debug log) and force-closes. `exc` is borrowed. 0, or -1 if an
  * exception got through. */
 int pa_transport_fatal(pa_transport *self, PyObject *exc, const char *message);
+
+/* The first half of it: tells the loop's handler, or only the debug log. 0, or -1 if an exception got through. */
+int pa_transport_tell(pa_transport *self, PyObject *exc, const char *message, bool in_debug_only);
 
 /* For after user code raised: SystemExit and KeyboardInterrupt stay raised (-1), anything else is taken and is fatal. */
 int pa_transport_fatal_raised(pa_transport *self, const char *message);
@@ -86,6 +114,8 @@ int pa_transport_close(pa_transport *self);
 /* connection_lost(exc), then letting everything go; nothing the second time. 0, or -1 with what connection_lost raised. */
 int pa_transport_lose(pa_transport *self, PyObject *exc);
 
+/* logger.<level>(format[, arg]); arg may be NULL. 0 or -1. */
+int pa_transport_log(pa_transport *self, const char *level, const char *format, PyObject *arg);
 /* logger.debug(format, transport) if the loop is in debug mode. 0 or -1. */
 int pa_transport_debug(pa_transport *self, const char *format);
 
@@ -106,6 +136,9 @@ int pa_stream_want(pa_transport *self, unsigned add, unsigned drop);
 int pa_stream_flush(pa_transport *self);
 /* Forgets what is queued. */
 void pa_stream_drop_queue(pa_transport *self);
+
+/* Calls body(self) in that context (borrowed). What body returns; -1 if there is an exception. */
+int pa_stream_in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *));
 
 extern PyMethodDef pa_stream_methods[];
 

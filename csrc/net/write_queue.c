@@ -52,9 +52,13 @@ static int push(pa_write_queue *queue, PyObject *owner, const char *ptr, size_t 
 
 void pa_write_queue_clear(pa_write_queue *queue)
 {
-    for (size_t i = 0; i < queue->len; i++)
-        Py_XDECREF(chunk_at(queue, i)->owner);
-    drop_ring(queue);
+    pa_write_queue old = *queue;
+    memset(queue, 0, sizeof(*queue));
+    for (size_t i = 0; i < old.len; i++) {
+        Py_XDECREF(chunk_at(&old, i)->owner);
+        Py_XDECREF(chunk_at(&old, i)->to);
+    }
+    drop_ring(&old);
 }
 
 int pa_write_queue_push_bytes(pa_write_queue *queue, PyObject *bytes)
@@ -102,8 +106,21 @@ static void consume(pa_write_queue *queue, size_t taken)
         drop_ring(queue);
 }
 
+static ssize_t send_iov(int fd, struct iovec *iov, size_t count)
+{
+    if (count == 1)
+        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+static ssize_t write_iov(int fd, struct iovec *iov, size_t count)
+{
+    return count == 1 ? pa_sys_write(fd, iov[0].iov_base, iov[0].iov_len) : pa_sys_writev(fd, iov, (int)count);
+}
+
 /* One call. *offered is how many bytes it was given. */
-static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
+static ssize_t move_once(const pa_write_queue *queue, int fd, ssize_t (*move)(int, struct iovec *, size_t), size_t *offered)
 {
     struct iovec iov[IOV_BATCH];
     size_t count = queue->len < IOV_BATCH ? queue->len : IOV_BATCH;
@@ -113,17 +130,14 @@ static ssize_t send_once(const pa_write_queue *queue, int fd, size_t *offered)
         iov[i] = (struct iovec){.iov_base = (void *)chunk->ptr, .iov_len = chunk->len};
         *offered += chunk->len;
     }
-    if (count == 1)
-        return pa_sys_send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-    return pa_sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+    return move(fd, iov, count);
 }
 
-int pa_write_queue_send(pa_write_queue *queue, int fd)
+static int move_all(pa_write_queue *queue, int fd, ssize_t (*move)(int, struct iovec *, size_t))
 {
     while (queue->len > 0) {
         size_t offered;
-        ssize_t taken = send_once(queue, fd, &offered);
+        ssize_t taken = move_once(queue, fd, move, &offered);
         if (taken == -EAGAIN || taken == -EWOULDBLOCK)
             return PA_QUEUE_FULL;
         if (taken < 0)
@@ -133,4 +147,47 @@ int pa_write_queue_send(pa_write_queue *queue, int fd)
             return PA_QUEUE_FULL;
     }
     return PA_QUEUE_SENT;
+}
+
+int pa_write_queue_send(pa_write_queue *queue, int fd) { return move_all(queue, fd, send_iov); }
+
+int pa_write_queue_write(pa_write_queue *queue, int fd) { return move_all(queue, fd, write_iov); }
+
+/* ---- Datagrams ---- */
+
+int pa_write_queue_push_datagram(pa_write_queue *queue, PyObject *bytes, PyObject *to, size_t cost)
+{
+    if (queue->len == queue->cap && grow(queue) < 0)
+        return -1;
+    size_t len = (size_t)PyBytes_GET_SIZE(bytes);
+    *chunk_at(queue, queue->len) =
+        (pa_chunk){.owner = Py_NewRef(bytes), .to = Py_XNewRef(to), .ptr = PyBytes_AS_STRING(bytes), .len = len};
+    queue->len++;
+    queue->bytes += len + cost;
+    return 0;
+}
+
+pa_chunk pa_write_queue_pop_datagram(pa_write_queue *queue, size_t cost)
+{
+    pa_chunk chunk = *chunk_at(queue, 0);
+    queue->head = (queue->head + 1) & (queue->cap - 1);
+    queue->len--;
+    queue->bytes -= chunk.len + cost;
+    if (queue->len == 0 && queue->cap > KEEP_CAP)
+        drop_ring(queue);
+    return chunk;
+}
+
+int pa_write_queue_unpop_datagram(pa_write_queue *queue, pa_chunk chunk, size_t cost)
+{
+    if (queue->len == queue->cap && grow(queue) < 0) {
+        Py_XDECREF(chunk.owner);
+        Py_XDECREF(chunk.to);
+        return -1;
+    }
+    queue->head = (queue->head - 1) & (queue->cap - 1);
+    *chunk_at(queue, 0) = chunk;
+    queue->len++;
+    queue->bytes += chunk.len + cost;
+    return 0;
 }

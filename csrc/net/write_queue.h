@@ -1,7 +1,8 @@
 /* Bytes that wait for a descriptor to take them: a FIFO of chunks, sent several at once.
  *
  * Shared by every transport that writes a stream. It knows Python's bytes, but runs no user code: what it keeps are exact bytes objects
- * (by reference, immutable) or its own copies, so releasing them calls nobody. The one exception is a borrowed chunk: the last chunk
+ * (by reference, immutable) or its own copies, so releasing them calls nobody (a datagram's address may be anything: it is let go when the
+ * queue is whole again). The one exception is a borrowed chunk: the last chunk
  * may point into a caller's buffer while one attempt to send is made, and is copied or gone before the caller releases that buffer.
  */
 #ifndef PA_NET_WRITE_QUEUE_H
@@ -13,14 +14,15 @@
 
 typedef struct {
     PyObject *owner;  /* an exact bytes object that holds ptr; NULL for a borrowed chunk */
+    PyObject *to;     /* of a datagram: where it goes, as the user gave it; NULL for none */
     const char *ptr;
-    size_t len;       /* never 0 */
+    size_t len;       /* of a stream never 0 */
 } pa_chunk;
 
 typedef struct {
     pa_chunk *items;  /* a ring of `cap` places (a power of two, or 0) */
     size_t head, len, cap;
-    size_t bytes;     /* sum of the chunks' lengths */
+    size_t bytes;     /* sum of the chunks' lengths, and of what datagrams cost besides */
 } pa_write_queue;
 
 static inline bool pa_write_queue_is_empty(const pa_write_queue *queue) { return queue->len == 0; }
@@ -41,5 +43,17 @@ int pa_write_queue_own_tail(pa_write_queue *queue);
  * empty; PA_QUEUE_FULL: the descriptor takes no more for now; else -errno. */
 enum { PA_QUEUE_SENT = 0, PA_QUEUE_FULL = 1 };
 int pa_write_queue_send(pa_write_queue *queue, int fd);
+/* The same for what need not be a socket: write(2) and writev(2). */
+int pa_write_queue_write(pa_write_queue *queue, int fd);
+
+/* ---- Datagrams: never joined, sent one by one by whoever knows how. A queue holds either these or a stream. ---- */
+
+/* Appends an exact bytes object, also an empty one, that counts `cost` bytes more than it has. 0, or -1 with MemoryError. */
+int pa_write_queue_push_datagram(pa_write_queue *queue, PyObject *bytes, PyObject *to, size_t cost);
+/* Takes the first; its references are the caller's. The queue is not empty. */
+pa_chunk pa_write_queue_pop_datagram(pa_write_queue *queue, size_t cost);
+/* Puts back what was just popped; takes the references over. The room is still there unless something was pushed meanwhile. 0, or -1
+ * with MemoryError (then it is let go). */
+int pa_write_queue_unpop_datagram(pa_write_queue *queue, pa_chunk chunk, size_t cost);
 
 #endif

@@ -217,6 +217,8 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_THROW_STOP_AT_START (PY_VERSION_HEX >= 0x030C0000)       /* a StopIteration thrown into a coroutine not started stays one */
+#define PA_DONE_CORO_IGNORES_THROWN (PY_VERSION_HEX >= 0x030F0000)  /* throw() of a coroutine that ended does not look at its arguments */
+#define PA_HAS_QUEUE_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
 #define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
@@ -239,6 +241,9 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_TRANSPORT_CONTEXT_ARGUMENT
 #define PA_TRANSPORT_CONTEXT(value) ((PyObject *)NULL)
 #endif
+
+#define PA_SENDS_EMPTY_DATAGRAMS (PY_VERSION_HEX >= 0x030D0000)
+#define PA_DATAGRAM_COST (PY_VERSION_HEX >= 0x030D0000 ? 8 : 0) /* what a queued datagram counts besides its data, bytes */
 
 /* ---- Module slots ---- */
 #if PY_VERSION_HEX >= 0x030C0000

@@ -90,6 +90,8 @@ int pa_state_setup(PyObject *module, pa_state *st)
 {
     pa_link_init(&st->tasks);
     pa_link_init(&st->loops);
+    pa_link_init(&st->handle_runs);
+    pa_link_init(&st->handle_waits);
     if (intern_names(st) < 0)
         return -1;
     if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)
@@ -135,4 +137,26 @@ int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods)
             return -1;
     }
     return 0;
+}
+
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs)
+{
+    for (PyGetSetDef *def = defs; def->name != NULL; def++) {
+        PyObject *descr = PyDescr_NewGetSet(type, def);
+        int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)type, def->name, descr) : -1;
+        Py_XDECREF(descr);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pa_import_from(const char *module_name, const char *name, PyObject **out)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL)
+        return -1;
+    *out = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *out != NULL ? 0 : -1;
 }

@@ -31,7 +31,11 @@ typedef struct pa_state {
         Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, when, scheduled, timer;
     } handle;
     int create_task_takes_all;  /* whether the running asyncio's create_task has **kwargs */
+    int semaphore_wakes_all;    /* whether a semaphore's acquire() ends by waking all for whom there is enough (since 3.13, and late 3.12) */
+    int condition_renotifies;   /* whether a condition's wait() that fails notifies another (likewise) */
     pa_link loops;              /* every loop whose poller is open: core/loop_fd.c */
+    pa_link handle_runs, handle_waits; /* calls of handles that threads share, and who waits for their end: core/handle_threads.c */
+    pa_mutex handle_lock;
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
         PyObject *first;
@@ -72,5 +76,10 @@ int pa_state_clear(pa_state *st);
 
 /* Adds methods to a type that another file made (how net/ gives the loop its factories without core/ knowing net/). 0 or -1. */
 int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods);
+
+int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs);
+
+/* from module_name import name. *out is new. 0 or -1. */
+int pa_import_from(const char *module_name, const char *name, PyObject **out);
 
 #endif

@@ -211,7 +211,7 @@ static PyObject *method_data_received(PyObject *op, PyObject *const *args, Py_ss
 PyObject *pa_stream_protocol_drain_waiters(pa_stream_protocol *self)
 {
     if (self->drain_waiters == NULL) {
-        PyObject *deque = PyObject_CallNoArgs(self->st->deque);
+        PyObject *deque = PyObject_CallNoArgs((PyObject *)self->st->deque);
         if (deque == NULL)
             return NULL;
         Py_XSETREF(self->drain_waiters, deque);

@@ -369,7 +369,7 @@ int pa_streams_setup(PyObject *module, pa_state *st)
         import_from("asyncio.streams", "StreamReaderProtocol", &st->aio_StreamReaderProtocol) < 0 ||
         import_from("asyncio.exceptions", "IncompleteReadError", &st->IncompleteReadError) < 0 ||
         import_from("asyncio.exceptions", "LimitOverrunError", &st->LimitOverrunError) < 0 ||
-        import_from("asyncio.tasks", "sleep", &st->aio_sleep) < 0 || import_from("collections", "deque", &st->deque) < 0)
+        import_from("asyncio.tasks", "sleep", &st->aio_sleep) < 0)
         return -1;
     if (pa_reader_setup(module, st) < 0 || pa_stream_protocol_setup(module, st) < 0 || pa_writer_setup(module, st) < 0)
         return -1;

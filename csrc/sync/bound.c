@@ -5,6 +5,8 @@
 #include "sync/waiters.h"
 #include "core/future.h"
 #include "core/loop.h"
+#include "rt/args.h"
+#include "sync/corofn.h"
 
 /* ---- Overrides ---- */
 
@@ -158,4 +160,50 @@ int pa_bound_push(PyObject *self, PyObject **waiters, PyObject *future)
     if (*waiters == NULL && (*waiters = pa_waiters_new(PA_BOUND(self)->st)) == NULL)
         return -1;
     return pa_waiters_push(*waiters, future);
+}
+
+/* ---- async with ---- */
+
+PySendResult pa_with_enter(pa_op *op, PyObject *thrown, PyObject **result, int replaced, PySendResult (*acquire)(pa_op *, PyObject *))
+{
+    if (op->step == 0 && replaced) {
+        PyObject *theirs = PyObject_CallMethodNoArgs(op->self, op->st->names.acquire);
+        op->step = PA_WITH_THEIRS;
+        PySendResult how = theirs != NULL ? pa_op_await(op, theirs) : PYGEN_ERROR;
+        Py_XDECREF(theirs);
+        return how;
+    }
+    PySendResult how = op->step != PA_WITH_THEIRS ? acquire(op, thrown) : thrown != NULL ? pa_op_raise(thrown) : PYGEN_RETURN;
+    if (how == PYGEN_RETURN)
+        *result = Py_NewRef(Py_None);
+    return how;
+}
+
+PySendResult pa_with_exit(pa_op *op, PyObject **result, int replaced, int (*release)(PyObject *))
+{
+    if (replaced) {
+        PyObject *released = PyObject_CallMethodNoArgs(op->self, op->st->names.release);
+        if (released == NULL)
+            return PYGEN_ERROR;
+        Py_DECREF(released);
+    } else if (release(op->self) < 0) {
+        return PYGEN_ERROR;
+    }
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return pa_corofn_no_args(PA_WITH_ENTER, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, kind, self);
+}
+
+PyObject *pa_with_exit_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"exc_type", "exc", "tb", NULL};
+    static const pa_signature sig = {PA_WITH_EXIT, names, 3, 3};
+    PyObject *given[3];
+    if ((nargs != 3 || kwnames != NULL) && pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+        return NULL;
+    return pa_op_new(PA_BOUND(self)->st, kind, self);
 }

@@ -3,7 +3,7 @@
 #ifndef PA_SYNC_BOUND_H
 #define PA_SYNC_BOUND_H
 
-#include "rt/state.h"
+#include "sync/op.h"
 
 /* A method that native code goes around while nobody has replaced it. */
 typedef struct {
@@ -63,6 +63,21 @@ PyObject *pa_bound_future(PyObject *self, int replaced);
 
 /* loop.create_future() for a loop of any kind: new. */
 PyObject *pa_loop_any_future(pa_state *st, PyObject *loop);
+
+/* ---- async with ---- */
+
+/* The body of __aenter__: takes what `acquire` takes (the body of an acquire(), without its result), or awaits self.acquire() where that is
+ * `replaced`. op->step is `acquire`'s own, and PA_WITH_THEIRS. */
+enum { PA_WITH_THEIRS = 100 };
+PySendResult pa_with_enter(pa_op *op, PyObject *thrown, PyObject **result, int replaced,
+                           PySendResult (*acquire)(pa_op *, PyObject *));
+/* The body of __aexit__. */
+PySendResult pa_with_exit(pa_op *op, PyObject **result, int replaced, int (*release)(PyObject *));
+/* The methods themselves, which only check their arguments. New. */
+PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *pa_with_exit_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+#define PA_WITH_ENTER "_ContextManagerMixin.__aenter__"
+#define PA_WITH_EXIT "_ContextManagerMixin.__aexit__"
 
 /* The attribute `_loop` and the method `_get_loop` for the types' tables. */
 PyObject *pa_bound_get_loop(PyObject *self, void *unused);

@@ -16,12 +16,12 @@ typedef struct {
     char locked;
 } lock;
 
-enum { GET_LOOP = 1, ACQUIRE = 2, RELEASE = 4, WAKE_UP_FIRST = 8 };
+enum { GET_LOOP = 1, ACQUIRE = 2, RELEASE = 4, WAKE_UP_FIRST = 8, LOCKED = 16 };
 
 #define OVERRIDES(st)                                                                                                              \
     {                                                                                                                              \
         {(st)->names._get_loop, GET_LOOP}, {(st)->names.acquire, ACQUIRE}, {(st)->names.release, RELEASE},                          \
-            {(st)->names._wake_up_first, WAKE_UP_FIRST}, {NULL, 0},                                                                \
+            {(st)->names._wake_up_first, WAKE_UP_FIRST}, {(st)->names.locked, LOCKED}, {NULL, 0},                                  \
     }
 
 static unsigned find_overrides(PyObject *self)
@@ -73,7 +73,7 @@ static int all_cancelled(lock *l)
     return rc;
 }
 
-static PySendResult begin_acquire(pa_op *op, PyObject **result)
+static PySendResult begin_acquire(pa_op *op)
 {
     lock *l = (lock *)op->self;
     int free = l->locked ? 0 : pa_waiters_len(l->waiters) == 0 ? 1 : all_cancelled(l);
@@ -98,11 +98,11 @@ static void leave(pa_op *op)
         (void)pa_waiters_remove(l->waiters, op->a);
 }
 
-/* Takes the lock; *result is not set. */
-static PySendResult do_acquire(pa_op *op, PyObject *thrown, PyObject **result)
+/* The body of acquire() without its result. */
+static PySendResult do_acquire(pa_op *op, PyObject *thrown)
 {
     if (op->step == 0)
-        return begin_acquire(op, result);
+        return begin_acquire(op);
     lock *l = (lock *)op->self;
     leave(op);
     if (thrown == NULL) {
@@ -116,7 +116,7 @@ static PySendResult do_acquire(pa_op *op, PyObject *thrown, PyObject **result)
 
 static PySendResult acquire_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    PySendResult how = do_acquire(op, thrown, result);
+    PySendResult how = do_acquire(op, thrown);
     if (how == PYGEN_RETURN)
         *result = Py_NewRef(Py_True);
     return how;
@@ -124,7 +124,7 @@ static PySendResult acquire_run(pa_op *op, PyObject *thrown, PyObject **result)
 
 static const pa_op_kind acquire_kind = {"acquire", "Lock.acquire", acquire_run, leave};
 
-static int do_release(PyObject *self)
+int pa_lock_release(PyObject *self)
 {
     lock *l = (lock *)self;
     if (!l->locked) {
@@ -137,76 +137,47 @@ static int do_release(PyObject *self)
 
 /* ---- async with ---- */
 
-enum { THEIRS = 2 }; /* op->step: an acquire() that is not ours is awaited */
-
 static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    PySendResult how;
-    if (op->step == 0 && (overrides(op->self) & ACQUIRE)) {
-        PyObject *theirs = PyObject_CallMethodNoArgs(op->self, op->st->names.acquire);
-        if (theirs == NULL)
-            return PYGEN_ERROR;
-        op->step = THEIRS;
-        how = pa_op_await(op, theirs);
-        Py_DECREF(theirs);
-        return how;
-    }
-    how = op->step != THEIRS ? do_acquire(op, thrown, result) : thrown != NULL ? pa_op_raise(thrown) : PYGEN_RETURN;
-    if (how == PYGEN_RETURN)
-        *result = Py_NewRef(Py_None);
-    return how;
+    return pa_with_enter(op, thrown, result, overrides(op->self) & ACQUIRE, do_acquire);
 }
 
 static void enter_abandon(pa_op *op)
 {
-    if (op->step != THEIRS)
+    if (op->step != PA_WITH_THEIRS)
         leave(op);
 }
 
-static const pa_op_kind enter_kind = {"__aenter__", "_ContextManagerMixin.__aenter__", enter_run, enter_abandon};
-
 static PySendResult exit_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    if (overrides(op->self) & RELEASE) {
-        PyObject *released = PyObject_CallMethodNoArgs(op->self, op->st->names.release);
-        if (released == NULL)
-            return PYGEN_ERROR;
-        Py_DECREF(released);
-    } else if (do_release(op->self) < 0) {
-        return PYGEN_ERROR;
-    }
-    *result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
+    return pa_with_exit(op, result, overrides(op->self) & RELEASE, pa_lock_release);
 }
 
-static const pa_op_kind exit_kind = {"__aexit__", "_ContextManagerMixin.__aexit__", exit_run, NULL};
+static const pa_op_kind enter_kind = {"__aenter__", PA_WITH_ENTER, enter_run, enter_abandon};
+static const pa_op_kind exit_kind = {"__aexit__", PA_WITH_EXIT, exit_run, NULL};
+
+PyObject *pa_lock_acquire(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &acquire_kind, self); }
 
 static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Lock.acquire", nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &acquire_kind, self);
+    return pa_corofn_no_args("Lock.acquire", nargs, kwnames) < 0 ? NULL : pa_lock_acquire(self);
 }
 
 static PyObject *lock_enter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("_ContextManagerMixin.__aenter__", nargs, kwnames) < 0 ? NULL
-                                                                                     : pa_op_new(PA_BOUND(self)->st, &enter_kind, self);
+    return pa_with_enter_op(self, &enter_kind, nargs, kwnames);
 }
 
 static PyObject *lock_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"exc_type", "exc", "tb", NULL};
-    static const pa_signature sig = {"_ContextManagerMixin.__aexit__", names, 3, 3};
-    PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
-        return NULL;
-    return pa_op_new(PA_BOUND(self)->st, &exit_kind, self);
+    return pa_with_exit_op(self, &exit_kind, args, nargs, kwnames);
 }
 
 static const pa_corofn_def lock_coroutines[] = {
     {"acquire", "Lock.acquire", lock_acquire,
      "acquire($self, /)\n--\n\nAcquire the lock: wait until it is unlocked, lock it and return True."},
-    {"__aenter__", "_ContextManagerMixin.__aenter__", lock_enter, "__aenter__($self, /)\n--\n\n"},
-    {"__aexit__", "_ContextManagerMixin.__aexit__", lock_exit, "__aexit__($self, /, exc_type, exc, tb)\n--\n\n"},
+    {"__aenter__", PA_WITH_ENTER, lock_enter, "__aenter__($self, /)\n--\n\n"},
+    {"__aexit__", PA_WITH_EXIT, lock_exit, "__aexit__($self, /, exc_type, exc, tb)\n--\n\n"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -214,7 +185,7 @@ static const pa_corofn_def lock_coroutines[] = {
 
 static PyObject *lock_release(PyObject *self, PyObject *unused)
 {
-    if (do_release(self) < 0)
+    if (pa_lock_release(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -230,6 +201,13 @@ static PyObject *lock_wake_up_first(PyObject *self, PyObject *unused)
             return NULL;
     }
     Py_RETURN_NONE;
+}
+
+int pa_lock_is_locked(PyObject *self) { return ((lock *)self)->locked; }
+
+int pa_lock_is_plain(pa_state *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->Lock) && (overrides(obj) & (ACQUIRE | RELEASE | LOCKED)) == 0;
 }
 
 static PyObject *lock_locked(PyObject *self, PyObject *unused) { return PyBool_FromLong(((lock *)self)->locked); }

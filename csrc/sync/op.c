@@ -490,6 +490,10 @@ static PyObject *op_send_method(PyObject *self, PyObject *value)
 static PyObject *op_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     pa_op *op = (pa_op *)self;
+    if (PA_DONE_CORO_IGNORES_THROWN && op->status == DONE && nargs >= 1 && nargs <= 3) {
+        raise_not_resumable(op);
+        return NULL;
+    }
     int at_future = op->status == SUSPENDED && !op->iterates; /* then it is the future's iterator that complains, inside */
     PyObject *exc = pa_future_thrown(args, nargs, at_future ? PA_FUTURE_THROW_COMPLAINT
                                                             : "exceptions must be classes or instances deriving from BaseException, not %s");

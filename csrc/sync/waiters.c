@@ -278,11 +278,29 @@ static PyType_Slot waiters_slots[] = {
     {0, NULL},
 };
 
+PyDoc_STRVAR(use_classes_doc, "_use_classes($module, event, lock, semaphore_wakes_all, condition_renotifies, /)\n--\n\n"
+             "Make these classes what queues and conditions make, and say how the running asyncio behaves.");
+static PyObject *use_classes(PyObject *module, PyObject *args)
+{
+    pa_state *st = pa_state_of_module(module);
+    PyObject *event, *lock;
+    if (!PyArg_ParseTuple(args, "OOpp", &event, &lock, &st->semaphore_wakes_all, &st->condition_renotifies))
+        return NULL;
+    Py_XSETREF(st->visible_event, Py_NewRef(event));
+    Py_XSETREF(st->visible_lock, Py_NewRef(lock));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"_use_classes", use_classes, METH_VARARGS, use_classes_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 int pa_waiters_setup(PyObject *module, pa_state *st)
 {
     PyType_Spec spec = {"pyasync._core.Waiters", sizeof(pa_waiters), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                         waiters_slots};
     st->Waiters = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    return st->Waiters != NULL ? 0 : -1;
+    return st->Waiters != NULL ? PyModule_AddFunctions(module, functions) : -1;
 }

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,8 @@ def check_kind():
 
 @pytest.fixture
 def programs():
-    """This module: tests/programs is no package, and other conftest modules have the same name."""
-    return sys.modules[__name__]
+    """This module's helpers: `conftest` in sys.modules may be another folder's, whichever was loaded last."""
+    return types.SimpleNamespace(HERE=HERE, command=command, environment=environment)
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,9 @@ class Reasons:
     def find(self, module, cls, test):
         for pattern, reason, versions in self.entries:
             if fnmatch.fnmatchcase(f"{module}.{cls}.{test}", pattern) and (not versions or VERSION in versions):
-                self.used.add(pattern)
                 return reason
         return None
 
     def unused(self):
-        return [name for name, _, versions in self.entries if name not in self.used and (not versions or VERSION in versions)]
+        return [reason for reason in dict.fromkeys(reason for _, reason, versions in self.entries
+                                                   if not versions or VERSION in versions) if reason not in self.used]

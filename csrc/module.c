@@ -8,11 +8,20 @@
 #include "streams/streams.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
+#include "sync/ensure.h"
 #include "sync/event.h"
+#include "sync/gather.h"
 #include "sync/lock.h"
+#include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
+#include "sync/shield.h"
+#include "sync/sleep.h"
+#include "sync/taskgroup.h"
+#include "sync/timeout.h"
+#include "sync/traits.h"
+#include "sync/wait_for.h"
 #include "sync/waiters.h"
 
 static int module_exec(PyObject *module)
@@ -37,6 +46,15 @@ static int module_exec(PyObject *module)
         pa_queue_setup,
         pa_condition_setup,
         pa_semaphore_setup,
+        pa_observer_setup,
+        pa_ensure_setup,
+        pa_gather_setup,
+        pa_shield_setup,
+        pa_sleep_setup,
+        pa_timeout_setup,
+        pa_traits_setup,
+        pa_taskgroup_setup,
+        pa_wait_for_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

@@ -2,9 +2,9 @@
 asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
-The exceptions are gather(), whose future is a class of its own, eager_task_factory, and, up to 3.13, the functions that make
-a loop when there is none. These are asyncio's own code objects, run with other globals: each Python version's behaviour
-comes with them.
+The exceptions are eager_task_factory and the functions that make a loop when there is none, up to 3.13. These are asyncio's own
+code objects, run with other globals: each Python version's behaviour comes with them. What is in C as well is in C for the usual
+case, a call in a running loop, and leaves the others to them.
 """
 import asyncio
 import functools
@@ -15,10 +15,12 @@ from asyncio import locks as _locks
 from asyncio import queues as _queues
 from asyncio import streams as _streams
 from asyncio import subprocess as _subprocess
+from asyncio import taskgroups as _taskgroups
 from asyncio import tasks as _tasks
+from asyncio import timeouts as _timeouts
 from asyncio import unix_events as _unix_events
 
-from . import _core, policy, primitives
+from . import _core, policy, primitives, waiting
 from .loop import EventLoop
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
@@ -58,25 +60,6 @@ class Overlay(types.ModuleType):
         return sorted({*self.__dict__, *dir(self._original)} - {"_original", "_before"})
 
 
-class _GatheringFuture(Future):
-    """The future of gather(): cancelling it cancels the children, and it is cancelled when they are done."""
-
-    def __init__(self, children, *, loop):
-        super().__init__(loop=loop)
-        self._children = children
-        self._cancel_requested = False
-
-    def cancel(self, msg=None):
-        """Cancels the children that are not done; True if there was one. msg goes to their CancelledError."""
-        if self.done():
-            return False
-        cancelled = [child.cancel(msg=msg) for child in self._children]
-        if not any(cancelled):
-            return False
-        self._cancel_requested = True
-        return True
-
-
 def _rebound(names, namespace):
     """asyncio's functions of these names, seeing namespace as their globals; they find each other there as well."""
     for name in names:
@@ -97,6 +80,8 @@ if hasattr(_events, "_get_event_loop"):                      # 3.11
     _names["_get_event_loop"] = lambda stacklevel=3: policy.get_event_loop()
 events = Overlay(_events, _names)
 
+# What the native functions leave to asyncio's: calls without a running loop, unusual arguments.
+_GatheringFuture = _core._GatheringFuture
 _namespace = {**vars(_tasks), "_GatheringFuture": _GatheringFuture, "events": events}
 if policy._makes_loops:
     _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
@@ -110,24 +95,31 @@ if policy._makes_loops:
     else:
         _rebound(("as_completed",), _namespace)
         as_completed = _namespace["as_completed"]
-    ensure_future, shield = _namespace["ensure_future"], _namespace["shield"]
     _futures_namespace = {**vars(_futures), "events": events}
     _rebound(("wrap_future",), _futures_namespace)
     wrap_future = _futures_namespace["wrap_future"]
 else:
     _rebound(("gather",), _namespace)
-    ensure_future, shield, as_completed = _tasks.ensure_future, _tasks.shield, _tasks.as_completed
-    wrap_future = _futures.wrap_future
-gather = _namespace["gather"]
+    as_completed, wrap_future = _tasks.as_completed, _futures.wrap_future
+_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
+ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
+TaskGroup = waiting.TaskGroup
+# On 3.11 it runs a coroutine in a task of its own.
+wait_for = _core.wait_for if "timeout" in _tasks.wait_for.__code__.co_names else _tasks.wait_for
 
-_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, as_completed=as_completed,
-              _GatheringFuture=_GatheringFuture)
+_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait_for=wait_for,
+              as_completed=as_completed, _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
 
 locks = Overlay(_locks, {name: getattr(primitives, name) for name in primitives.__all__ if name in _locks.__all__})
 queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitives.__all__ if name in _queues.__all__})
+
+taskgroups = Overlay(_taskgroups, dict(TaskGroup=TaskGroup))
+
+timeouts = Overlay(_timeouts, dict(Timeout=Timeout, timeout=timeout, timeout_at=timeout_at))
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

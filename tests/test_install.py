@@ -83,6 +83,10 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
         ["asyncio.Future", "asyncio.SelectorEventLoop", "asyncio.Task", "asyncio.events._event_loop_policy",
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
+            + [f"asyncio.{where}{name}" for module, names in {
+                "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
+                "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
+            }.items() for name in names for where in ("", module)]
         + [owner + name for owner in ("asyncio.", "asyncio.streams.")
            for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")]
         + (["asyncio.eager_task_factory", "asyncio.tasks.eager_task_factory"] if PY >= (3, 12) else [])

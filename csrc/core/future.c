@@ -218,7 +218,7 @@ static int future_traverse(PyObject *self, visitproc visit, void *arg)
     return pa_future_base(self)->tp_traverse(self, visit, arg);
 }
 
-static int future_clear(PyObject *self)
+int pa_future_clear(PyObject *self)
 {
     pa_future_clear_fields(pa_future_find(self));
     return pa_future_base(self)->tp_clear(self);
@@ -270,8 +270,10 @@ void pa_future_dealloc(PyObject *self)
         return;
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
-    pa_future_clear_fields(f);
-    (void)pa_future_base(self)->tp_clear(self);
+    PyTypeObject *native = type; /* the nearest type of ours knows all fields, but for those of Python's classes, which are gone */
+    while (native->tp_dealloc != pa_future_dealloc)
+        native = native->tp_base;
+    (void)native->tp_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -457,7 +459,7 @@ static PyType_Slot future_slots[] = {
     {Py_tp_dealloc, pa_future_dealloc},
     {Py_tp_finalize, future_finalize},
     {Py_tp_traverse, future_traverse},
-    {Py_tp_clear, future_clear},
+    {Py_tp_clear, pa_future_clear},
     {Py_tp_repr, pa_future_repr},
     {Py_tp_iter, pa_future_iter},
     {Py_am_await, pa_future_iter},

@@ -52,7 +52,8 @@ typedef struct {
     uint8_t ring;          /* its steps may lie in a native loop's ring: a native loop and a real Context */
 } pa_task;
 
-/* An exact type is known by its deallocator, which no Python class shares. */
+/* An exact type is known by its deallocator, which no Python class shares. A native type derived from Future (gather()'s, whose cancel()
+ * is its own) has pa_future_dealloc, too, and its fields inside its tp_basicsize. */
 void pa_future_dealloc(PyObject *self);
 void pa_task_dealloc(PyObject *self);
 
@@ -113,6 +114,7 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);
 int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg);
 void pa_future_clear_fields(pa_future *f);
+int pa_future_clear(PyObject *self); /* tp_clear; types with fields of their own go on to it */
 /* Reports an exception nobody asked for. What is raised stays raised. */
 void pa_future_report_exception(PyObject *self, pa_future *f);
 /* loop.call_exception_handler(context), for finalizers: failures are unraisable. */
@@ -159,6 +161,8 @@ int pa_task_soon_wakeup(PyObject *task, PyObject *future);
 int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg);
 /* obj.cancel(msg=msg) of whatever a task waits for. 1, 0 or -1. */
 int pa_task_cancel_waiter(pa_task *t, PyObject *msg);
+/* Task.uncancel: how many are left. */
+int pa_task_do_uncancel(pa_task *t);
 
 /* ---- task_step.c ---- */
 /* One step, exc (borrowed) thrown in if not NULL, with the current task set around it. The context is the caller's. 0 or -1. */

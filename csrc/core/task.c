@@ -275,9 +275,9 @@ int pa_task_cancel_waiter(pa_task *t, PyObject *msg)
     PyObject *waiter = Py_NewRef(t->waiter);
     pa_future *f = pa_future_is_exact(waiter) ? pa_future_find(waiter) : NULL;
     int rc;
-    if (f != NULL && !f->is_task) {
+    if (f != NULL && Py_TYPE(waiter) == f->st->Future) {
         rc = pa_future_do_cancel(waiter, f, msg);
-    } else if (f != NULL) {
+    } else if (f != NULL && f->is_task) {
         if ((rc = Py_EnterRecursiveCall(" while calling a Python object")) == 0) {
             rc = pa_task_do_cancel(waiter, (pa_task *)f, msg);
             Py_LeaveRecursiveCall();
@@ -311,6 +311,13 @@ int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg)
     return 1;
 }
 
+int pa_task_do_uncancel(pa_task *t)
+{
+    if (t->cancels > 0 && --t->cancels == 0 && PA_UNCANCEL_TAKES_BACK)
+        t->must_cancel = 0;
+    return t->cancels;
+}
+
 PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
              "Ask for a CancelledError to be raised in the task's coroutine.\n\n"
              "It is thrown into the coroutine, with `msg` as its argument, on the loop's next\ntick; the coroutine may "
@@ -341,11 +348,7 @@ PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
 static PyObject *task_uncancel(PyObject *self, PyObject *unused)
 {
     pa_task *t = (pa_task *)pa_future_get(self);
-    if (t == NULL)
-        return NULL;
-    if (t->cancels > 0 && --t->cancels == 0 && PA_UNCANCEL_TAKES_BACK)
-        t->must_cancel = 0;
-    return PyLong_FromLong(t->cancels);
+    return t != NULL ? PyLong_FromLong(pa_task_do_uncancel(t)) : NULL;
 }
 
 /* ---- Methods ---- */

@@ -69,10 +69,13 @@ static int import_asyncio(pa_state *st)
         {"asyncio.base_tasks", "_task_get_stack", 1, &st->task_get_stack},
         {"asyncio.base_tasks", "_task_print_stack", 1, &st->task_print_stack},
         {"asyncio.coroutines", "iscoroutine", 1, &st->iscoroutine},
+        {"asyncio.base_futures", "isfuture", 1, &st->isfuture},
+        {"builtins", "ExceptionGroup", 1, &st->ExceptionGroup},
         {"asyncio", "base_events", 1, &st->base_events},
         {"asyncio", "selector_events", 1, &st->selector_events},
         {"_asyncio", "_current_tasks", !PA_HAS_SWAP_CURRENT_TASK, &st->current_tasks},
         {"_asyncio", "_swap_current_task", PA_HAS_SWAP_CURRENT_TASK, &st->swap_current_task},
+        {"_asyncio", "current_task", PA_HAS_SWAP_CURRENT_TASK, &st->current_task},
         {"_asyncio", "_register_task", 1, &st->register_task},
         {"_asyncio", "_unregister_task", 1, &st->unregister_task},
         {"_asyncio", "_enter_task", 1, &st->enter_task},
@@ -94,7 +97,8 @@ int pa_state_setup(PyObject *module, pa_state *st)
     pa_link_init(&st->handle_waits);
     if (intern_names(st) < 0)
         return -1;
-    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL)
+    if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL ||
+        (st->kw_loop = PyTuple_Pack(1, st->names.loop)) == NULL)
         return -1;
     return import_asyncio(st);
 }

@@ -45,6 +45,8 @@ typedef struct pa_state {
         PyObject *first;
         int len;
     } free_ops;
+    unsigned traits;            /* sync/traits.h */
+    unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
     pa_override_cache reader_overrides, protocol_overrides;
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
      * -1 with an exception. streams/protocol.c */

@@ -281,8 +281,13 @@ PySendResult pa_op_wait(pa_op *op, PyObject *future)
     return begin_wait(op, Py_NewRef(future), 0);
 }
 
+/* The waiter is None then, and the outcome NULL until it was yielded. */
+PySendResult pa_op_yield(pa_op *op) { return begin_wait(op, Py_NewRef(Py_None), 0); }
+
 PyObject *pa_op_outcome(pa_op *op)
 {
+    if (op->waiter == Py_None)
+        return Py_NewRef(Py_None);
     if (op->iterates)
         return Py_NewRef(op->outcome);
     PyObject *value;
@@ -309,6 +314,13 @@ static PyObject *stop_value(PyObject *stop)
  * by the caller if it was thrown in) or well. */
 static PySendResult look_at_future(pa_op *op, PyObject **exc, PyObject **yielded)
 {
+    if (op->waiter == Py_None) {
+        if (*exc != NULL || op->outcome != NULL)
+            return PYGEN_RETURN;
+        op->outcome = Py_NewRef(Py_None);
+        *yielded = Py_NewRef(Py_None);
+        return PYGEN_NEXT;
+    }
     if (*exc != NULL) {
         if (PyErr_GivenExceptionMatches(*exc, PyExc_StopIteration)) { /* the iterator of a future would raise it: that is a result */
             op->outcome = stop_value(*exc);
@@ -480,6 +492,9 @@ static PyObject *op_await(PyObject *self)
     return Py_NewRef(self);
 }
 
+/* `await` finds op_await; who calls __await__() means to iterate over what it returns. */
+static PyObject *op_await_method(PyObject *self, PyObject *unused) { return pa_op_iter_new(((pa_op *)self)->st, self); }
+
 static PyObject *op_send_method(PyObject *self, PyObject *value)
 {
     PyObject *result;
@@ -636,6 +651,7 @@ static PyObject *op_sizeof(PyObject *self, PyObject *unused) { return PyLong_Fro
 /* ---- Setup ---- */
 
 static PyMethodDef op_methods[] = {
+    {"__await__", op_await_method, METH_NOARGS | METH_COEXIST, "Return an iterator to be used in await expression."},
     {"send", op_send_method, METH_O, "send(arg) -> send 'arg' into coroutine,\nreturn next iterated value or raise StopIteration."},
     {"throw", (PyCFunction)(void (*)(void))op_throw, METH_FASTCALL,
      "throw(value)\n\nRaise exception in coroutine, return next iterated value or raise\nStopIteration."},
@@ -698,5 +714,5 @@ int pa_op_setup(PyObject *module, pa_state *st)
     PyType_Spec spec = {"pyasync._core.coroutine", sizeof(pa_op), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, op_slots};
     st->Operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    return st->Operation != NULL ? register_coroutine(st) : -1;
+    return st->Operation != NULL && pa_op_iter_setup(module, st) == 0 ? register_coroutine(st) : -1;
 }

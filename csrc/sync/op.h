@@ -73,7 +73,10 @@ PySendResult pa_op_wait(pa_op *op, PyObject *future);
  * sent or thrown goes to it first. TypeError for what cannot be awaited. `awaitable` is borrowed. */
 PySendResult pa_op_await(pa_op *op, PyObject *awaitable);
 
-/* In `run` after either: what `await` returned, new; NULL with what it raised. */
+/* The same without anything to wait for: a bare yield, which lets everybody else run once. */
+PySendResult pa_op_yield(pa_op *op);
+
+/* In `run` after any of them: what `await` returned, new; NULL with what it raised. */
 PyObject *pa_op_outcome(pa_op *op);
 
 /* Raises `thrown`, which stays the caller's. PYGEN_ERROR. */
@@ -81,6 +84,10 @@ PySendResult pa_op_raise(PyObject *thrown);
 
 /* Frees what is kept for reuse. */
 void pa_op_free_lists(pa_state *st);
+
+/* ---- op_iter.c ---- */
+PyObject *pa_op_iter_new(pa_state *st, PyObject *op); /* new */
+int pa_op_iter_setup(PyObject *module, pa_state *st);
 
 int pa_op_setup(PyObject *module, pa_state *st);
 

@@ -1,0 +1,798 @@
+/* TaskGroup: the tasks made in it, the errors they ended with, and the wait for them when it is left.
+ *
+ * What users see is pyasync.TaskGroup, class TaskGroup(_core.TaskGroup, asyncio.TaskGroup); repr() is asyncio's. All state lies under the
+ * names that asyncio's has (`_tasks`, `_errors`, ...), which programs read and write. Methods that a subclass overrides, or a patch
+ * replaces, are called by name.
+ *
+ * The callback of the tasks is one object per group: `done` owns the group and the tasks own `done`, as they own the bound method in
+ * asyncio.
+ *
+ * How the group leaves changed in bug-fix releases; PA_HAS_TRAIT asks for what the running one does.
+ */
+#include "sync/taskgroup.h"
+#include "sync/corofn.h"
+#include "sync/observer.h"
+#include "sync/op.h"
+#include "sync/traits.h"
+#include "core/future_any.h"
+#include "core/loop_calls.h"
+#include "rt/args.h"
+#include "rt/error.h"
+
+typedef struct {
+    PyObject_HEAD
+    pa_state *st;
+    PyObject *loop, *parent, *base_error, *waiter; /* NULL for None */
+    PyObject *tasks;  /* a set; anything a program assigned */
+    PyObject *errors; /* a list; NULL for None */
+    PyObject *pending; /* the last cancellation while it was being left, NULL for none */
+    PyObject *callback; /* of the tasks, while there are any and nothing is overridden: it owns the group */
+    char entered, exiting, aborting, parent_cancel_requested, cancel_on_enter;
+} group_object;
+
+static int has_own_methods(group_object *g)
+{
+    return pa_is_plain((PyObject *)g, g->st->TaskGroup, g->st->joined_TaskGroup, g->st->taskgroup_version);
+}
+
+/* bool(self._tasks): 1, 0 or -1. */
+static int has_tasks(group_object *g)
+{
+    if (g->tasks != NULL && PyAnySet_CheckExact(g->tasks))
+        return PySet_GET_SIZE(g->tasks) > 0;
+    return g->tasks != NULL ? PyObject_IsTrue(g->tasks) : 0;
+}
+
+static int has_errors(group_object *g)
+{
+    if (g->errors != NULL && PyList_CheckExact(g->errors))
+        return PyList_GET_SIZE(g->errors) > 0;
+    return g->errors != NULL ? PyObject_IsTrue(g->errors) : 0;
+}
+
+static int is_base_error(PyObject *exc)
+{
+    return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
+}
+
+static int discard(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* self._errors.append(exc) */
+static int add_error(group_object *g, PyObject *exc)
+{
+    if (g->errors != NULL && PyList_CheckExact(g->errors))
+        return PyList_Append(g->errors, exc);
+    PyObject *errors = Py_NewRef(g->errors != NULL ? g->errors : Py_None);
+    int rc = discard(PyObject_CallMethod(errors, "append", "O", exc));
+    Py_DECREF(errors);
+    return rc;
+}
+
+/* ---- Aborting ---- */
+
+static int abort_tasks(group_object *g)
+{
+    g->aborting = 1;
+    PyObject *iterator = g->tasks != NULL ? PyObject_GetIter(g->tasks) : NULL, *task;
+    if (iterator == NULL)
+        return g->tasks != NULL ? -1 : 0;
+    while ((task = PyIter_Next(iterator)) != NULL) {
+        int rc = pa_any_done(g->st, task);
+        if (rc == 0)
+            rc = pa_any_cancel(g->st, task, NULL);
+        Py_DECREF(task);
+        if (rc < 0)
+            break;
+    }
+    Py_DECREF(iterator);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int call_abort(group_object *g)
+{
+    return has_own_methods(g) ? abort_tasks(g) : discard(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
+}
+
+/* The parent's cancellation is ours: __aexit__ takes it back. */
+static int cancel_parent(group_object *g)
+{
+    PyObject *parent = Py_NewRef(g->parent);
+    g->parent_cancel_requested = 1;
+    int rc = pa_any_cancel(g->st, parent, NULL);
+    Py_DECREF(parent);
+    return rc < 0 ? -1 : 0;
+}
+
+/* ---- The tasks' callback ---- */
+
+static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
+{
+    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, g->parent);
+    PyObject *context = message != NULL ? Py_BuildValue("{sOsOsO}", "message", message, "exception", exc, "task", task) : NULL;
+    PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None);
+    int rc = context != NULL ? discard(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
+    Py_DECREF(loop);
+    Py_XDECREF(context);
+    Py_XDECREF(message);
+    return rc;
+}
+
+/* The task ended with `exc`. */
+static int take_error(group_object *g, PyObject *task, PyObject *exc)
+{
+    if (add_error(g, exc) < 0)
+        return -1;
+    if (is_base_error(exc) && g->base_error == NULL)
+        g->base_error = Py_NewRef(exc);
+    if (g->parent == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "'NoneType' object has no attribute 'done'");
+        return -1;
+    }
+    PyObject *parent = Py_NewRef(g->parent);
+    int rc = pa_any_done(g->st, parent);
+    if (rc > 0)
+        rc = report_orphan(g, task, exc);
+    else if (rc == 0 && !g->aborting && !g->parent_cancel_requested)
+        rc = call_abort(g) == 0 ? cancel_parent(g) : -1;
+    Py_DECREF(parent);
+    return rc;
+}
+
+/* self._tasks.discard(task), and whoever waits for the last one goes on. */
+static int remove_task(group_object *g, PyObject *task)
+{
+    if (g->tasks == NULL)
+        return 0;
+    if (!PySet_CheckExact(g->tasks)) {
+        PyObject *tasks = Py_NewRef(g->tasks);
+        int rc = discard(PyObject_CallMethod(tasks, "discard", "O", task));
+        Py_DECREF(tasks);
+        if (rc < 0)
+            return -1;
+    } else if (PySet_Discard(g->tasks, task) < 0) {
+        return -1;
+    }
+    if (pa_any_discard_awaited_by(g->st, task, g->parent) < 0)
+        return -1;
+    int left = has_tasks(g);
+    if (left != 0)
+        return left < 0 ? -1 : 0;
+    Py_CLEAR(g->callback); /* no cycle stays behind */
+    if (g->waiter == NULL)
+        return 0;
+    PyObject *waiter = Py_NewRef(g->waiter);
+    int rc = pa_any_done(g->st, waiter);
+    if (rc == 0)
+        rc = pa_any_set_result(g->st, waiter, Py_True);
+    Py_DECREF(waiter);
+    return rc < 0 ? -1 : 0;
+}
+
+static int task_done(group_object *g, PyObject *task)
+{
+    if (remove_task(g, task) < 0)
+        return -1;
+    int cancelled = pa_any_cancelled(g->st, task);
+    if (cancelled != 0)
+        return cancelled < 0 ? -1 : 0;
+    PyObject *exc = pa_any_exception(g->st, task);
+    int rc = exc == NULL ? -1 : exc != Py_None ? take_error(g, task, exc) : 0;
+    Py_XDECREF(exc);
+    return rc;
+}
+
+static int observe(pa_observer *self, PyObject *task)
+{
+    if (self->a == NULL)
+        return 0; /* the garbage collector took it apart */
+    PyObject *g = Py_NewRef(self->a);
+    int rc = task_done((group_object *)g, task);
+    Py_DECREF(g);
+    return rc;
+}
+
+static const pa_observer_kind task_kind = {"_on_task_done", "TaskGroup._on_task_done", observe};
+
+static PyObject *on_task_done(PyObject *self, PyObject *task)
+{
+    return task_done((group_object *)self, task) == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* self._on_task_done, to be called back. New. */
+static PyObject *done_callback(group_object *g)
+{
+    if (has_own_methods(g)) {
+        if (g->callback == NULL)
+            g->callback = (PyObject *)pa_observer_new(g->st, &task_kind, (PyObject *)g, NULL, NULL);
+        return Py_XNewRef(g->callback);
+    }
+    return PyObject_GetAttr((PyObject *)g, g->st->names._on_task_done);
+}
+
+/* ---- create_task() ---- */
+
+/* RuntimeError where the group takes no tasks; the coroutine will not run then. */
+static int check_open(group_object *g, PyObject *coro)
+{
+    const char *why = NULL;
+    int some = g->entered && g->exiting ? has_tasks(g) : 1;
+    if (some < 0)
+        return -1;
+    if (!g->entered)
+        why = "has not been entered";
+    else if (!some)
+        why = "is finished";
+    else if (g->aborting)
+        why = "is shutting down";
+    if (why == NULL)
+        return 0;
+    if (PA_HAS_TRAIT(g->st, group_closes_refused) && discard(PyObject_CallMethodNoArgs(coro, g->st->names.close)) < 0)
+        return -1;
+    PyErr_Format(PyExc_RuntimeError, "TaskGroup %R %s", g, why);
+    return -1;
+}
+
+/* It belongs to the group from now on. */
+static int adopt(group_object *g, PyObject *task)
+{
+    pa_state *st = g->st;
+    int done = PA_HAS_TRAIT(st, group_takes_done_at_once) ? pa_any_done(st, task) : 0;
+    if (done < 0 || pa_any_add_awaited_by(st, task, g->parent) < 0)
+        return -1;
+    if (done)
+        return has_own_methods(g) ? task_done(g, task) : discard(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
+    PyObject *callback = done_callback(g);
+    int rc = callback == NULL ? -1 : g->tasks != NULL && PySet_CheckExact(g->tasks) ? PySet_Add(g->tasks, task)
+                                   : discard(PyObject_CallMethod(g->tasks != NULL ? g->tasks : Py_None, "add", "O", task));
+    if (rc == 0)
+        rc = pa_any_add_callback(st, task, callback);
+    Py_XDECREF(callback);
+    if (rc < 0 || !g->aborting || !PA_HAS_TRAIT(st, group_cancels_late))
+        return rc;
+    /* an eager task ended the group before it was in it */
+    done = pa_any_done(st, task);
+    return done != 0 ? (done < 0 ? -1 : 0) : pa_any_cancel(st, task, NULL) < 0 ? -1 : 0;
+}
+
+/* Until 3.13 the arguments are named: out[0] the coroutine, [1] name, [2] context; what loop.create_task gets of them. New. */
+static PyObject *make_named(group_object *g, PyObject *const *given)
+{
+    pa_state *st = g->st;
+    PyObject *loop = Py_NewRef(g->loop), *task = NULL, *name = given[1] != NULL ? given[1] : Py_None;
+    PyObject *args[] = {NULL, loop, given[0], name, given[2]};
+    PyObject *keywords = NULL;
+    int named = PA_HAS_TRAIT(st, group_passes_name), context = given[2] != NULL && given[2] != Py_None;
+    if (!named)
+        args[3] = given[2];
+    if (named && context)
+        keywords = PyTuple_Pack(2, st->names.name, st->names.context);
+    else
+        keywords = named ? PyTuple_Pack(1, st->names.name) : context ? Py_NewRef(st->kw_context) : PyTuple_New(0);
+    if (keywords != NULL)
+        task = PyObject_VectorcallMethod(st->names.create_task, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords);
+    if (task != NULL && !named && name != Py_None && discard(PyObject_CallMethodOneArg(task, st->names.set_name, name)) < 0)
+        Py_CLEAR(task);
+    Py_XDECREF(keywords);
+    Py_DECREF(loop);
+    return task;
+}
+
+/* From 3.14 on whatever is named goes to loop.create_task. `args`: the coroutine, then the values. New. */
+static PyObject *make_with_all(group_object *g, PyObject *coro, PyObject *const *values, PyObject *kwnames)
+{
+    Py_ssize_t n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    PyObject *few[8], **args = n + 2 <= 8 ? few : PyMem_Malloc((size_t)(n + 2) * sizeof(*args));
+    if (args == NULL)
+        return PyErr_NoMemory();
+    args[0] = Py_NewRef(g->loop);
+    args[1] = coro;
+    for (Py_ssize_t i = 0; i < n; i++)
+        args[i + 2] = values[i];
+    PyObject *task = PyObject_VectorcallMethod(g->st->names.create_task, args, 2, kwnames);
+    Py_DECREF(args[0]);
+    if (args != few)
+        PyMem_Free(args);
+    return task;
+}
+
+static PyObject *finish_create(group_object *g, PyObject *task)
+{
+    if (task != NULL && adopt(g, task) < 0)
+        Py_CLEAR(task);
+    return task;
+}
+
+static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro", "name", "context", NULL};
+    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
+    group_object *g = (group_object *)self;
+    PyObject *given[3];
+    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
+        return NULL;
+    return finish_create(g, make_named(g, given));
+}
+
+static PyObject *create_task_with_all(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro", NULL};
+    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
+    group_object *g = (group_object *)self;
+    PyObject *coro;
+    if (nargs == 1) {
+        if (check_open(g, args[0]) < 0)
+            return NULL;
+        return finish_create(g, make_with_all(g, args[0], args + 1, kwnames));
+    }
+    /* coro by name, alone or among others: rare enough to be taken out of a dict */
+    Py_ssize_t at = -1, n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0)
+            at = i;
+    if (nargs > 1 || at < 0) {
+        (void)pa_args_parse(&sig, args, nargs, NULL, &coro); /* for its complaint */
+        return NULL;
+    }
+    coro = args[at];
+    if (check_open(g, coro) < 0)
+        return NULL;
+    PyObject *rest = PyTuple_New(n - 1), *task = NULL;
+    PyObject **values = PyMem_Malloc((size_t)n * sizeof(*values));
+    if (rest != NULL && values != NULL) {
+        for (Py_ssize_t i = 0, j = 0; i < n; i++)
+            if (i != at) {
+                values[j] = args[i];
+                PyTuple_SET_ITEM(rest, j++, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
+            }
+        task = make_with_all(g, coro, values, rest);
+    } else if (values == NULL) {
+        PyErr_NoMemory();
+    }
+    PyMem_Free(values);
+    Py_XDECREF(rest);
+    return finish_create(g, task);
+}
+
+/* ---- Entering ---- */
+
+static int cancel_group(group_object *g)
+{
+    if (!g->entered) {
+        g->cancel_on_enter = 1;
+        return 0;
+    }
+    int some = g->exiting ? has_tasks(g) : 1;
+    if (some <= 0 || g->aborting)
+        return some < 0 ? -1 : 0;
+    if (call_abort(g) < 0)
+        return -1;
+    return g->parent != NULL && !g->parent_cancel_requested ? cancel_parent(g) : 0;
+}
+
+static int enter(group_object *g)
+{
+    pa_state *st = g->st;
+    if (g->entered) {
+        PyErr_Format(PyExc_RuntimeError, "TaskGroup %R has already been entered", g);
+        return -1;
+    }
+    if (g->loop == NULL && (g->loop = pa_calls_need_running(st)) == NULL)
+        return -1;
+    PyObject *parent, *loop = Py_NewRef(g->loop);
+    int rc = pa_calls_current_task(st, loop, &parent);
+    Py_DECREF(loop);
+    if (rc < 0)
+        return -1;
+    Py_XSETREF(g->parent, parent);
+    if (parent == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "TaskGroup %R cannot determine the parent task", g);
+        return -1;
+    }
+    g->entered = 1;
+    if (!g->cancel_on_enter)
+        return 0;
+    return has_own_methods(g) ? cancel_group(g) : discard(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
+}
+
+static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    if (enter((group_object *)op->self) < 0)
+        return PYGEN_ERROR;
+    *result = Py_NewRef(op->self);
+    return PYGEN_RETURN;
+}
+
+/* ---- Leaving ----
+ *
+ * The operation's fields: self the group, a the type and b the value of the body's exception (None for none), c the CancelledError that
+ * is to go on (NULL for none). */
+
+/* Whether the body ended by a cancellation. 1, 0 or -1. */
+static int is_cancellation(pa_state *st, PyObject *type)
+{
+    if (type == Py_None)
+        return 0;
+    return PA_HAS_TRAIT(st, group_takes_subclasses) ? PyObject_IsSubclass(type, st->CancelledError) : type == st->CancelledError;
+}
+
+/* Takes back the cancellation that is ours; if none is left, it does not go on. */
+static int take_back(group_object *g, pa_op *op)
+{
+    if (!g->parent_cancel_requested)
+        return 0;
+    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    long left = pa_any_uncancel(g->st, parent);
+    Py_DECREF(parent);
+    if (left == -1 && PyErr_Occurred())
+        return -1;
+    if (left == 0)
+        Py_CLEAR(op->c);
+    else if (PA_HAS_TRAIT(g->st, group_keeps_pending) && op->c == NULL && g->pending != NULL)
+        op->c = Py_NewRef(g->pending);
+    return 0;
+}
+
+static int begin_leaving(group_object *g, pa_op *op)
+{
+    g->exiting = 1;
+    if (op->b != Py_None && g->base_error == NULL && is_base_error(op->b))
+        g->base_error = Py_NewRef(op->b);
+    int cancelled = is_cancellation(g->st, op->a);
+    if (cancelled < 0)
+        return -1;
+    if (cancelled && op->b != Py_None)
+        op->c = Py_NewRef(op->b);
+    if (!PA_HAS_TRAIT(g->st, group_leaves_late) && take_back(g, op) < 0)
+        return -1;
+    return op->a != Py_None && !g->aborting ? call_abort(g) : 0;
+}
+
+/* The raised exception gets no context but its own: raise ... from None, or again. */
+static int raise_error(PyObject *exc)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    return -1;
+}
+
+/* The cancel count stays what it was, and the parent is cancelled again if somebody else did it. */
+static int cancel_again(group_object *g)
+{
+    if (!PA_HAS_TRAIT(g->st, group_leaves_late))
+        return 0;
+    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    long count = pa_any_cancelling(g->st, parent);
+    int rc = count == -1 && PyErr_Occurred() ? -1 : 0;
+    if (count > 0)
+        rc = pa_any_uncancel(g->st, parent) == -1 && PyErr_Occurred() ? -1 : pa_any_cancel(g->st, parent, NULL) < 0 ? -1 : 0;
+    Py_DECREF(parent);
+    return rc;
+}
+
+static int raise_group(group_object *g, pa_op *op)
+{
+    if (cancel_again(g) < 0)
+        return -1;
+    PyObject *errors = g->errors;
+    g->errors = NULL;
+    int lone = PA_HAS_TRAIT(g->st, group_lets_generators_exit) && op->a != Py_None ? PyObject_IsSubclass(op->a, PyExc_GeneratorExit) : 0;
+    if (lone > 0 && PyList_CheckExact(errors) && PyList_GET_SIZE(errors) == 1) {
+        raise_error(op->b);
+    } else if (lone >= 0) {
+        PyObject *exc = PyObject_CallFunction(PyExc_BaseExceptionGroup, "sO", "unhandled errors in a TaskGroup", errors);
+        if (exc != NULL) {
+            PyException_SetCause(exc, NULL); /* from None */
+            raise_error(exc);
+            Py_DECREF(exc);
+        }
+    }
+    Py_DECREF(errors);
+    return -1;
+}
+
+/* All tasks are done. 0, or -1 with what goes on. */
+static int end(group_object *g, pa_op *op)
+{
+    if (g->base_error != NULL)
+        return raise_error(g->base_error);
+    if (PA_HAS_TRAIT(g->st, group_leaves_late) && take_back(g, op) < 0)
+        return -1;
+    int errors = has_errors(g);
+    if (errors < 0)
+        return -1;
+    if (op->c != NULL && !errors)
+        return raise_error(op->c);
+    int cancelled = is_cancellation(g->st, op->a);
+    if (cancelled < 0 || (op->a != Py_None && !cancelled && add_error(g, op->b) < 0) || (errors = has_errors(g)) < 0)
+        return -1;
+    return errors ? raise_group(g, op) : 0;
+}
+
+/* From 3.14 on a group that was left keeps nothing that a traceback could hang on. */
+static void forget(group_object *g)
+{
+    Py_CLEAR(g->pending);
+    if (!PA_HAS_TRAIT(g->st, group_forgets))
+        return;
+    Py_CLEAR(g->parent);
+    Py_CLEAR(g->errors);
+    Py_CLEAR(g->base_error);
+}
+
+/* A cancellation while it waits. */
+static int note_cancellation(group_object *g, pa_op *op, PyObject *exc)
+{
+    Py_XSETREF(g->pending, Py_NewRef(exc));
+    if (g->aborting)
+        return 0;
+    Py_XSETREF(op->c, Py_NewRef(exc));
+    return call_abort(g);
+}
+
+/* 1: it waits; 0: done; -1. */
+static int leave(group_object *g, pa_op *op, PyObject *thrown)
+{
+    if (op->step == 0) {
+        op->step = 1;
+        if (begin_leaving(g, op) < 0)
+            return -1;
+    } else {
+        if (thrown != NULL) {
+            int cancelled = PyErr_GivenExceptionMatches(thrown, g->st->CancelledError);
+            if (!cancelled) {
+                pa_op_raise(thrown);
+                return -1;
+            }
+            if (note_cancellation(g, op, thrown) < 0)
+                return -1;
+        }
+        Py_CLEAR(g->waiter);
+    }
+    int some = has_tasks(g);
+    if (some <= 0)
+        return some < 0 ? -1 : end(g, op);
+    if (g->waiter == NULL) {
+        PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None), *waiter = pa_calls_create_future(g->st, loop);
+        Py_DECREF(loop);
+        if (waiter == NULL)
+            return -1;
+        Py_XSETREF(g->waiter, waiter);
+    }
+    return pa_op_wait(op, g->waiter) == PYGEN_NEXT ? 1 : -1;
+}
+
+static PySendResult leave_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    group_object *g = (group_object *)op->self;
+    int rc = leave(g, op, thrown);
+    if (rc > 0)
+        return PYGEN_NEXT;
+    PyObject *raised = pa_err_take();
+    forget(g);
+    pa_err_restore(raised);
+    if (rc < 0)
+        return PYGEN_ERROR;
+    *result = Py_NewRef(PA_HAS_TRAIT(g->st, group_suppresses) ? Py_True : Py_None);
+    return PYGEN_RETURN;
+}
+
+static const pa_op_kind enter_kind = {"__aenter__", "TaskGroup.__aenter__", enter_run, NULL};
+static const pa_op_kind leave_kind = {"__aexit__", "TaskGroup.__aexit__", leave_run, NULL};
+
+static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (pa_corofn_no_args("TaskGroup.__aenter__", nargs, kwnames) < 0)
+        return NULL;
+    return pa_op_new(((group_object *)self)->st, &enter_kind, self);
+}
+
+static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"et", "exc", "tb", NULL};
+    static const pa_signature sig = {"TaskGroup.__aexit__", names, 3, 3};
+    PyObject *given[3];
+    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+        return NULL;
+    pa_op *op = (pa_op *)pa_op_new(((group_object *)self)->st, &leave_kind, self);
+    if (op != NULL) {
+        op->a = Py_NewRef(given[0]);
+        op->b = Py_NewRef(given[1]);
+    }
+    return (PyObject *)op;
+}
+
+/* ---- Lifecycle ---- */
+
+static PyObject *group_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    pa_state *st = pa_state_of_type(type);
+    group_object *g = st != NULL ? (group_object *)type->tp_alloc(type, 0) : NULL;
+    if (g != NULL)
+        g->st = st;
+    return (PyObject *)g;
+}
+
+static int group_clear(PyObject *self)
+{
+    group_object *g = (group_object *)self;
+    Py_CLEAR(g->loop);
+    Py_CLEAR(g->parent);
+    Py_CLEAR(g->base_error);
+    Py_CLEAR(g->waiter);
+    Py_CLEAR(g->tasks);
+    Py_CLEAR(g->errors);
+    Py_CLEAR(g->pending);
+    Py_CLEAR(g->callback);
+    return 0;
+}
+
+static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    group_object *g = (group_object *)self;
+    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_Format(PyExc_TypeError, "TaskGroup.__init__() takes no arguments");
+        return -1;
+    }
+    (void)group_clear(self);
+    g->entered = g->exiting = g->aborting = g->parent_cancel_requested = g->cancel_on_enter = 0;
+    g->tasks = PySet_New(NULL);
+    g->errors = PyList_New(0);
+    return g->tasks != NULL && g->errors != NULL ? 0 : -1;
+}
+
+static int group_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    group_object *g = (group_object *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(g->loop);
+    Py_VISIT(g->parent);
+    Py_VISIT(g->base_error);
+    Py_VISIT(g->waiter);
+    Py_VISIT(g->tasks);
+    Py_VISIT(g->errors);
+    Py_VISIT(g->pending);
+    Py_VISIT(g->callback);
+    return 0;
+}
+
+static void group_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)group_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- Methods and attributes ---- */
+
+static PyObject *abort_method(PyObject *self, PyObject *unused)
+{
+    return abort_tasks((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
+             "Cancel the tasks of the group and its body; the group is then left without a\nCancelledError.\n\n"
+             "Before it is entered: as soon as it is. After it was left: nothing.");
+static PyObject *cancel_method(PyObject *self, PyObject *unused)
+{
+    return cancel_group((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* An attribute that holds any object, None for NULL; `closure` is its offset. */
+static PyObject *get_object(PyObject *self, void *closure)
+{
+    PyObject *value = *(PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
+    return Py_NewRef(value != NULL ? value : Py_None);
+}
+
+static int set_object(PyObject *self, PyObject *value, void *closure)
+{
+    PyObject **place = (PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
+    Py_XSETREF(*place, value != Py_None ? Py_XNewRef(value) : NULL);
+    return 0;
+}
+
+static PyObject *get_flag(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(*((char *)self + (Py_ssize_t)(uintptr_t)closure));
+}
+
+static int set_flag(PyObject *self, PyObject *value, void *closure)
+{
+    int truth = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (truth >= 0)
+        *((char *)self + (Py_ssize_t)(uintptr_t)closure) = (char)truth;
+    return truth < 0 ? -1 : 0;
+}
+
+#define OBJECT(name, field) {name, get_object, set_object, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
+#define FLAG(name, field) {name, get_flag, set_flag, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
+
+static PyGetSetDef group_getset[] = {
+    OBJECT("_loop", loop),
+    OBJECT("_parent_task", parent),
+    OBJECT("_tasks", tasks),
+    OBJECT("_errors", errors),
+    OBJECT("_base_error", base_error),
+    OBJECT("_on_completed_fut", waiter),
+    FLAG("_entered", entered),
+    FLAG("_exiting", exiting),
+    FLAG("_aborting", aborting),
+    FLAG("_parent_cancel_requested", parent_cancel_requested),
+    FLAG("_cancel_on_enter", cancel_on_enter),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define CREATE_TASK_DOC "Make a task of a coroutine in this group and return it.\n\nRuntimeError where the group takes no tasks: " \
+                        "before it is entered, when it is left or\nshuts down."
+
+/* Which of the two asyncio has says its signature: see taskgroup's setup. */
+static PyMethodDef create_task_methods[] = {
+    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("create_task($self, /, coro, *, name=None, context=None)\n--\n\n" CREATE_TASK_DOC)},
+    {"create_task", (PyCFunction)(void (*)(void))create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC)},
+};
+
+static PyMethodDef cancel_methods[] = {
+    {"cancel", cancel_method, METH_NOARGS, cancel_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef group_methods[] = {
+    {"_abort", abort_method, METH_NOARGS, PyDoc_STR("_abort($self, /)\n--\n\n")},
+    {"_on_task_done", on_task_done, METH_O, PyDoc_STR("_on_task_done($self, task, /)\n--\n\n")},
+    {NULL, NULL, 0, NULL},
+};
+
+static const pa_corofn_def group_corofns[] = {
+    {"__aenter__", "TaskGroup.__aenter__", aenter, "__aenter__($self, /)\n--\n\n"},
+    {"__aexit__", "TaskGroup.__aexit__", aexit, "__aexit__($self, /, et, exc, tb)\n--\n\n"},
+    {NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(group_doc, "TaskGroup()\n--\n\nThe native half of pyasync.TaskGroup.");
+
+static PyType_Slot group_slots[] = {
+    {Py_tp_doc, (void *)group_doc},
+    {Py_tp_new, group_new},
+    {Py_tp_init, group_init},
+    {Py_tp_dealloc, group_dealloc},
+    {Py_tp_traverse, group_traverse},
+    {Py_tp_clear, group_clear},
+    {Py_tp_methods, group_methods},
+    {Py_tp_getset, group_getset},
+    {0, NULL},
+};
+
+/* Whether asyncio's class has the attribute. 1, 0 or -1. */
+static int original_has(PyObject *original, PyObject *name)
+{
+    PyObject *value = NULL;
+    int found = pa_getattr_optional(original, name, &value);
+    Py_XDECREF(value);
+    return found;
+}
+
+int pa_taskgroup_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync._core.TaskGroup", sizeof(group_object), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, group_slots};
+    st->TaskGroup = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    PyObject *asyncio = PyImport_ImportModule("asyncio.taskgroups");
+    PyObject *original = asyncio != NULL ? PyObject_GetAttrString(asyncio, "TaskGroup") : NULL;
+    int cancels = original != NULL ? original_has(original, st->names.cancel) : -1;
+    Py_XDECREF(original);
+    Py_XDECREF(asyncio);
+    if (st->TaskGroup == NULL || cancels < 0 || (cancels && pa_type_add_methods(st->TaskGroup, cancel_methods) < 0) ||
+        pa_corofn_add_methods(st, st->TaskGroup, group_corofns) < 0)
+        return -1;
+    PyObject *descr = PyDescr_NewMethod(st->TaskGroup, &create_task_methods[PA_HAS_CALL_GRAPH]);
+    int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)st->TaskGroup, "create_task", descr) : -1;
+    Py_XDECREF(descr);
+    return rc < 0 ? -1 : PyModule_AddType(module, st->TaskGroup);
+}

@@ -1,0 +1,64 @@
+/* See traits.h. */
+#include "sync/traits.h"
+
+static int take_trait(pa_state *st, PyObject *name, int holds)
+{
+    static const char *const names[] = {
+#define PA_TRAIT(name) #name,
+        PA_TRAITS(PA_TRAIT)
+#undef PA_TRAIT
+    };
+    for (unsigned i = 0; i < PA_TRAITS_LEN; i++)
+        if (PyUnicode_CompareWithASCIIString(name, names[i]) == 0) {
+            st->traits = holds ? st->traits | 1u << i : st->traits & ~(1u << i);
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError, "no trait is called %R", name);
+    return -1;
+}
+
+static int take_traits(pa_state *st, PyObject *pairs)
+{
+    PyObject *list = PySequence_Fast(pairs, "traits must be a sequence");
+    int rc = list != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; rc == 0 && i < PySequence_Fast_GET_SIZE(list); i++) {
+        PyObject *name;
+        int holds;
+        rc = PyArg_ParseTuple(PySequence_Fast_GET_ITEM(list, i), "Up", &name, &holds) ? take_trait(st, name, holds) : -1;
+    }
+    Py_XDECREF(list);
+    return rc;
+}
+
+static int take_class(PyObject *class, PyTypeObject **place, unsigned *version)
+{
+    PyObject *doc = PyObject_GetAttrString(class, "__doc__"); /* until 3.11 a look-up is what gives a type its version */
+    Py_XDECREF(doc);
+    if (doc == NULL)
+        return -1;
+    pa_type_assign_version((PyTypeObject *)class);
+    *version = ((PyTypeObject *)class)->tp_version_tag;
+    Py_XSETREF(*place, (PyTypeObject *)Py_NewRef(class));
+    return 0;
+}
+
+PyDoc_STRVAR(use_waiting_doc, "_use_waiting($module, /, *, Timeout, TaskGroup, traits)\n--\n\n"
+             "Name the classes made of native types, and what the running asyncio does: pairs of a\nname and a bool.");
+static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"Timeout", "TaskGroup", "traits", NULL};
+    pa_state *st = pa_state_of_module(module);
+    PyObject *timeout, *group, *traits;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O!O!O:_use_waiting", names, &PyType_Type, &timeout, &PyType_Type, &group, &traits) ||
+        take_traits(st, traits) < 0 || take_class(timeout, &st->joined_Timeout, &st->timeout_version) < 0 ||
+        take_class(group, &st->joined_TaskGroup, &st->taskgroup_version) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"_use_waiting", (PyCFunction)(void (*)(void))use_waiting, METH_VARARGS | METH_KEYWORDS, use_waiting_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int pa_traits_setup(PyObject *module, pa_state *st) { return PyModule_AddFunctions(module, functions); }

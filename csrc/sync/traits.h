@@ -1,0 +1,40 @@
+/* What the running asyncio does in the ways that changed between bug-fix releases, and the classes that pyasync made of our types:
+ * pyasync.waiting finds out and tells. */
+#ifndef PA_SYNC_TRAITS_H
+#define PA_SYNC_TRAITS_H
+
+#include "rt/state.h"
+
+/* pa_state.traits */
+#define PA_TRAITS(X)                                                                                                    \
+    X(timeout_takes_subclasses)   /* a subclass of CancelledError counts as one */                                      \
+    X(group_takes_subclasses)     /* the same in __aexit__ */                                                           \
+    X(group_leaves_late)          /* __aexit__ takes the parent's cancellation back after the wait, not before */       \
+    X(group_forgets)              /* __aexit__ drops the parent and the errors */                                       \
+    X(group_keeps_pending)        /* a cancellation of others' while the group aborts goes on */                        \
+    X(group_lets_generators_exit) /* a lone GeneratorExit is raised as it is */                                         \
+    X(group_suppresses)           /* __aexit__ returns True */                                                          \
+    X(group_closes_refused)       /* create_task closes a coroutine that it refuses */                                  \
+    X(group_passes_name)          /* create_task gives the name to the loop; else it calls set_name */                  \
+    X(group_takes_done_at_once)   /* a task that is done when it is made gets no callback */                            \
+    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */
+
+enum {
+#define PA_TRAIT(name) PA_TRAIT_INDEX_##name,
+    PA_TRAITS(PA_TRAIT)
+#undef PA_TRAIT
+        PA_TRAITS_LEN
+};
+
+#define PA_HAS_TRAIT(st, name) (((st)->traits >> PA_TRAIT_INDEX_##name & 1u) != 0)
+
+/* Whether `obj` is of the class that pyasync made of a native type, or of that type, and nobody has changed the class since. */
+static inline int pa_is_plain(PyObject *obj, PyTypeObject *native, PyTypeObject *joined, unsigned version)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    return type == native || (type == joined && version != 0 && type->tp_version_tag == version);
+}
+
+int pa_traits_setup(PyObject *module, pa_state *st);
+
+#endif

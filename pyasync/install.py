@@ -3,7 +3,7 @@ import abc
 import asyncio
 import inspect
 import threading
-from asyncio import futures, taskgroups, tasks, timeouts, unix_events
+from asyncio import futures, streams, taskgroups, tasks, timeouts, unix_events
 
 from . import _core, overlays, policy
 from .loop import EventLoop
@@ -24,9 +24,10 @@ class _StandIn(abc.ABCMeta):
         return type(name, bases, namespace, **kwargs)
 
 
-def _stand_in(name, native, derived, make, check_instance, check_subclass):
+def _stand_in(name, native, derived, make, check_instance, check_subclass, **special):
     """A class that has native's attributes, calls make, and answers isinstance() and issubclass() with the two checks."""
     metaclass = type(f"_StandInFor{name}", (_StandIn,), {
+        **special,
         "__call__": staticmethod(make),
         "__instancecheck__": staticmethod(check_instance),
         "__subclasscheck__": staticmethod(check_subclass),
@@ -36,6 +37,20 @@ def _stand_in(name, native, derived, make, check_instance, check_subclass):
     return abc.ABCMeta.__new__(metaclass, name, (native,), {
         "__module__": "asyncio", "__doc__": native.__doc__, "__signature__": inspect.signature(native), "__slots__": (),
         "_derived": derived})
+
+
+def _python_stand_in(stdlib, native):
+    """For a class that is a Python class in asyncio: patching the stand-in's attributes patches native's."""
+    own = ("_abc_impl", "__abstractmethods__")               # ABCMeta's
+
+    def set_attribute(cls, name, value):
+        type.__setattr__(cls if name in own else native, name, value)
+
+    def delete_attribute(cls, name):
+        type.__delattr__(native, name)
+
+    return _stand_in(stdlib.__name__, native, native, native, stdlib.__instancecheck__, stdlib.__subclasscheck__,
+                     __setattr__=set_attribute, __delattr__=delete_attribute)
 
 
 _StdlibLoop = unix_events.SelectorEventLoop
@@ -60,6 +75,9 @@ for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "
         if getattr(_module, _name) is getattr(overlays, _name):      # wait_for, on 3.11
             continue
         _changes += [(asyncio, _name, getattr(overlays, _name)), (_module, _name, getattr(overlays, _name))]
+for _name in ("StreamReader", "StreamReaderProtocol", "StreamWriter"):
+    _python_class = _python_stand_in(getattr(streams, _name), getattr(overlays, _name))
+    _changes += [(asyncio, _name, _python_class), (streams, _name, _python_class)]
 if hasattr(unix_events, "EventLoop"):                        # 3.13
     _changes += [(asyncio, "EventLoop", _Loop), (unix_events, "EventLoop", _Loop)]
 if hasattr(tasks, "eager_task_factory"):                     # 3.12
@@ -93,6 +111,8 @@ def install():
     - asyncio.eager_task_factory, ensure_future(), gather() and its future, shield(), sleep(),
       wait_for() (from 3.12 on).
     - asyncio.timeout(), timeout_at(), Timeout and TaskGroup: by pyasync's classes themselves. Objects made before are no instances of these.
+    - asyncio.StreamReader, StreamReaderProtocol and StreamWriter (also in asyncio.streams, so that open_connection(),
+      start_server() and subprocesses use them): by stand-ins as well. What is set on a stand-in is set on pyasync's class.
 
     asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
     Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.

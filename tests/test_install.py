@@ -87,6 +87,8 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
                 "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
                 "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
             }.items() for name in names for where in ("", module)]
+        + [owner + name for owner in ("asyncio.", "asyncio.streams.")
+           for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")]
         + (["asyncio.eager_task_factory", "asyncio.tasks.eager_task_factory"] if PY >= (3, 12) else [])
         + (["asyncio.EventLoop", "asyncio.unix_events.EventLoop"] if PY >= (3, 13) else []))
 

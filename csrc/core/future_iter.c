@@ -67,19 +67,22 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
     return PYGEN_RETURN;
 }
 
+/* The instance is made and raised without the detours of calling the class and of PyErr_SetObject(), which cost as much as all the rest
+ * of an await that need not wait. (Those would also take a tuple for arguments.) */
 void pa_future_raise_stop(PyObject *value)
 {
     if (value == Py_None) {
         PyErr_SetNone(PyExc_StopIteration);
-    } else if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
-        /* it would be taken for StopIteration's arguments, or for the StopIteration */
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-        if (stop != NULL)
-            PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_XDECREF(stop);
-    } else {
-        PyErr_SetObject(PyExc_StopIteration, value);
+        return;
     }
+    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
+    PyObject *args = PyTuple_Pack(1, value);
+    PyObject *stop = args != NULL ? type->tp_new(type, args, NULL) : NULL; /* its __init__ would set the value only */
+    Py_XDECREF(args);
+    if (stop == NULL)
+        return;
+    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
+    pa_err_restore(stop);
 }
 
 /* The interpreter awaits through this one, in spite of am_send: it has to be lean. */

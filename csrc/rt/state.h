@@ -9,6 +9,13 @@
 #include "rt/compat.h"
 #include "base/list.h"
 
+/* Whether a class overrides methods that native code goes around, as far as that was looked up last: see streams/common.c. */
+typedef struct {
+    PyTypeObject *type; /* borrowed, only compared */
+    unsigned tag;       /* its version then; 0: never looked */
+    bool none;          /* it overrides none */
+} pa_override_cache;
+
 typedef struct pa_state {
 #define PA_TYPE(name) PyTypeObject *name;
 #define PA_OBJECT(name) PyObject *name;
@@ -40,6 +47,10 @@ typedef struct pa_state {
     } free_ops;
     unsigned traits;            /* sync/traits.h */
     unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
+    pa_override_cache reader_overrides, protocol_overrides;
+    /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
+     * -1 with an exception. streams/protocol.c */
+    int (*receive_stream)(PyObject *protocol, const char *data, size_t len);
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

@@ -90,6 +90,7 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
             }.items() for name in names for where in ("", module)]
         + [owner + name for owner in ("asyncio.", "asyncio.streams.")
            for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")]
+        + [owner + name for name in PRIMITIVES for owner in ("asyncio.", f"asyncio.{'queues' if 'Queue' in name else 'locks'}.")]
         + (["asyncio.eager_task_factory", "asyncio.tasks.eager_task_factory"] if PY >= (3, 12) else [])
         + (["asyncio.EventLoop", "asyncio.unix_events.EventLoop"] if PY >= (3, 13) else []))
 

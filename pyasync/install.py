@@ -3,9 +3,9 @@ import abc
 import asyncio
 import inspect
 import threading
-from asyncio import futures, streams, taskgroups, tasks, timeouts, unix_events
+from asyncio import futures, locks, queues, streams, taskgroups, tasks, timeouts, unix_events
 
-from . import _core, overlays, policy
+from . import _core, overlays, policy, primitives
 from .loop import EventLoop
 
 __all__ = ("install", "uninstall")
@@ -78,6 +78,9 @@ for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "
 for _name in ("StreamReader", "StreamReaderProtocol", "StreamWriter"):
     _python_class = _python_stand_in(getattr(streams, _name), getattr(overlays, _name))
     _changes += [(asyncio, _name, _python_class), (streams, _name, _python_class)]
+for _name in primitives.__all__:
+    _stand = _python_stand_in(getattr(asyncio, _name), getattr(primitives, _name))
+    _changes += [(asyncio, _name, _stand), (locks if hasattr(locks, _name) else queues, _name, _stand)]
 if hasattr(unix_events, "EventLoop"):                        # 3.13
     _changes += [(asyncio, "EventLoop", _Loop), (unix_events, "EventLoop", _Loop)]
 if hasattr(tasks, "eager_task_factory"):                     # 3.12
@@ -113,6 +116,9 @@ def install():
     - asyncio.timeout(), timeout_at(), Timeout and TaskGroup: by pyasync's classes themselves. Objects made before are no instances of these.
     - asyncio.StreamReader, StreamReaderProtocol and StreamWriter (also in asyncio.streams, so that open_connection(),
       start_server() and subprocesses use them): by stand-ins as well. What is set on a stand-in is set on pyasync's class.
+
+    - asyncio.Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier, Queue, PriorityQueue and LifoQueue (also in
+      asyncio.locks and asyncio.queues): by stand-ins as well.
 
     asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
     Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from programs_of_tasks import limited, numbers, programs, quick, trace_of
+from programs_of_tasks import ignore_register_random, limited, numbers, programs, quick, trace_of
 from support import PY, fresh_loop, outcome, plain, scrub
 
+pytestmark = ignore_register_random
 CLASSES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
 
 

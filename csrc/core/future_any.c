@@ -126,8 +126,8 @@ int pa_any_cancel(pa_state *st, PyObject *future, PyObject *msg)
     }
     if (msg == NULL)
         return truth_of(PyObject_CallMethodNoArgs(future, st->names.cancel));
-    PyObject *args[] = {future, msg};
-    return truth_of(PyObject_VectorcallMethod(st->names.cancel, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
+    PyObject *args[] = {NULL, future, msg};
+    return truth_of(PyObject_VectorcallMethod(st->names.cancel, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
 }
 
 int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn)
@@ -136,11 +136,18 @@ int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn)
     if (f == NULL)
         return nothing(PyObject_CallMethodOneArg(future, st->names.add_done_callback, fn));
     PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL)
-        return -1;
-    int rc = f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
-    Py_DECREF(context);
+    int rc = context != NULL ? pa_any_add_callback_in(st, future, fn, context) : -1;
+    Py_XDECREF(context);
     return rc;
+}
+
+int pa_any_add_callback_in(pa_state *st, PyObject *future, PyObject *fn, PyObject *context)
+{
+    pa_future *f = plain(future);
+    if (f != NULL)
+        return f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
+    PyObject *args[] = {NULL, future, fn, context};
+    return nothing(PyObject_VectorcallMethod(st->names.add_done_callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context));
 }
 
 int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn)

@@ -37,4 +37,4 @@ class Barrier(asyncio.Barrier):
 
 
 # Two behaviours changed in bug-fix releases of Python, so the code has to be asked, not the version.
-_core._use_classes(Event, Lock, False in asyncio.Semaphore._wake_up_next.__code__.co_consts, hasattr(asyncio.Condition, "_notify"))
+_core._use_classes(Event, Lock, asyncio.Semaphore()._wake_up_next() is False, hasattr(asyncio.Condition, "_notify"))

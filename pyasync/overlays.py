@@ -75,6 +75,8 @@ def _rebound(names, namespace):
 
 
 _names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}
+if hasattr(_events, "_set_event_loop_policy"):               # 3.14: the same without the warning
+    _names.update(_set_event_loop_policy=policy._set_policy, _get_event_loop_policy=policy._policy)
 _names.update(Handle=Handle, TimerHandle=TimerHandle)
 if hasattr(_events, "_get_event_loop"):                      # 3.11
     _names["_get_event_loop"] = lambda stacklevel=3: policy.get_event_loop()

@@ -84,13 +84,13 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
         ["asyncio.Future", "asyncio.SelectorEventLoop", "asyncio.Task", "asyncio.events._event_loop_policy",
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
-            + [f"asyncio.{where}{name}" for module, names in {
-                "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
-                "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
-            }.items() for name in names for where in ("", module)]
-        + [owner + name for owner in ("asyncio.", "asyncio.streams.")
-           for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")]
-        + [owner + name for name in PRIMITIVES for owner in ("asyncio.", f"asyncio.{'queues' if 'Queue' in name else 'locks'}.")]
+        + [f"asyncio.{where}{name}" for module, names in {
+            "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
+            "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
+            "streams.": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
+            "locks.": [name for name in PRIMITIVES if "Queue" not in name],
+            "queues.": [name for name in PRIMITIVES if "Queue" in name],
+        }.items() for name in names for where in ("", module)]
         + (["asyncio.eager_task_factory", "asyncio.tasks.eager_task_factory"] if PY >= (3, 12) else [])
         + (["asyncio.EventLoop", "asyncio.unix_events.EventLoop"] if PY >= (3, 13) else []))
 

@@ -74,7 +74,7 @@ PyObject *pa_any_cancel_message(pa_state *st, PyObject *future)
 {
     pa_future *f = plain(future);
     if (f != NULL)
-        return Py_NewRef(f->cancel_msg != NULL ? f->cancel_msg : Py_None);
+        return pa_future_cancel_msg(f);
     return PyObject_GetAttr(future, st->names._cancel_message);
 }
 
@@ -168,7 +168,7 @@ static long count_of(PyObject *value)
 long pa_any_cancelling(pa_state *st, PyObject *task)
 {
     if (Py_TYPE(task) == st->Task)
-        return pa_task_find(task)->cancels;
+        return pa_task_find(task)->future.cancels;
     return count_of(PyObject_CallMethodNoArgs(task, st->names.cancelling));
 }
 
@@ -184,7 +184,7 @@ int pa_any_hush(pa_state *st, PyObject *future)
     pa_task *t = plain(future) != NULL ? pa_task_find(future) : NULL;
     if (t == NULL)
         return PyObject_SetAttr(future, st->names._log_destroy_pending, Py_False);
-    t->log_destroy = 0;
+    t->future.log_destroy = 0;
     return 0;
 }
 

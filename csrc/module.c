@@ -5,6 +5,7 @@
 #include "core/registry.h"
 #include "core/task.h"
 #include "net/net.h"
+#include "streams/streams.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/ensure.h"
@@ -54,6 +55,7 @@ static int module_exec(PyObject *module)
         pa_traits_setup,
         pa_taskgroup_setup,
         pa_wait_for_setup,
+        pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
 #endif

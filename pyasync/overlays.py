@@ -1,5 +1,5 @@
-"""asyncio's modules events, futures, locks, queues, tasks and unix_events with pyasync's names in place of asyncio's, and the few functions
-of asyncio that would otherwise make asyncio's own futures, tasks or loops.
+"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks and unix_events with pyasync's names in place of
+asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
 The exceptions are eager_task_factory and the functions that make a loop when there is none, up to 3.13. These are asyncio's own
@@ -13,6 +13,8 @@ from asyncio import events as _events
 from asyncio import futures as _futures
 from asyncio import locks as _locks
 from asyncio import queues as _queues
+from asyncio import streams as _streams
+from asyncio import subprocess as _subprocess
 from asyncio import taskgroups as _taskgroups
 from asyncio import tasks as _tasks
 from asyncio import timeouts as _timeouts
@@ -73,6 +75,8 @@ def _rebound(names, namespace):
 
 
 _names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}
+if hasattr(_events, "_set_event_loop_policy"):               # 3.14: the same without the warning
+    _names.update(_set_event_loop_policy=policy._set_policy, _get_event_loop_policy=policy._policy)
 _names.update(Handle=Handle, TimerHandle=TimerHandle)
 if hasattr(_events, "_get_event_loop"):                      # 3.11
     _names["_get_event_loop"] = lambda stacklevel=3: policy.get_event_loop()
@@ -129,3 +133,47 @@ if hasattr(_unix_events, "DefaultEventLoopPolicy"):          # up to 3.13
 else:
     _names["_DefaultEventLoopPolicy"] = policy.EventLoopPolicy
 unix_events = Overlay(_unix_events, _names)
+
+
+# Streams: asyncio's classes with their hot half in C, and the functions that make them.
+
+class StreamReader(_core.StreamReader, _streams.StreamReader):
+    __module__ = "pyasync"
+    __doc__ = _streams.StreamReader.__doc__
+
+
+class StreamWriter(_core.StreamWriter, _streams.StreamWriter):
+    __module__ = "pyasync"
+    __doc__ = _streams.StreamWriter.__doc__
+
+
+class StreamReaderProtocol(_core.StreamReaderProtocol, _streams.StreamReaderProtocol):
+    __module__ = "pyasync"
+    __doc__ = _streams.StreamReaderProtocol.__doc__
+
+
+_names = dict(StreamReader=StreamReader, StreamWriter=StreamWriter, StreamReaderProtocol=StreamReaderProtocol)
+_namespace = {**vars(_streams), **_names, "events": events}
+_namespace["connection_made"] = _streams.StreamReaderProtocol.connection_made   # makes the StreamWriter of a server's connection
+_functions = ("open_connection", "start_server", "open_unix_connection", "start_unix_server")
+_rebound((*_functions, "connection_made"), _namespace)
+_core.StreamReaderProtocol.connection_made = _namespace["connection_made"]      # not on the class whose attributes programs patch
+_names.update({name: _namespace[name] for name in _functions if name in _namespace})
+open_connection, start_server = _namespace["open_connection"], _namespace["start_server"]
+open_unix_connection, start_unix_server = _namespace["open_unix_connection"], _namespace["start_unix_server"]
+streams = Overlay(_streams, _names)
+
+
+class SubprocessStreamProtocol(_subprocess.SubprocessStreamProtocol):
+    """Makes the streams of a child's pipes."""
+    __module__ = "pyasync"
+
+
+_namespace = {**vars(_subprocess), "SubprocessStreamProtocol": SubprocessStreamProtocol, "streams": streams,
+              "connection_made": _subprocess.SubprocessStreamProtocol.connection_made}
+_rebound(("create_subprocess_exec", "create_subprocess_shell", "connection_made"), _namespace)
+SubprocessStreamProtocol.connection_made = _namespace["connection_made"]
+create_subprocess_exec = _namespace["create_subprocess_exec"]
+create_subprocess_shell = _namespace["create_subprocess_shell"]
+subprocess = Overlay(_subprocess, dict(SubprocessStreamProtocol=SubprocessStreamProtocol, streams=streams,
+                                       create_subprocess_exec=create_subprocess_exec, create_subprocess_shell=create_subprocess_shell))

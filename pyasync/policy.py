@@ -77,9 +77,13 @@ def set_event_loop_policy(policy):
     A policy set here also makes the loops of pyasync.new_event_loop(), run() and Runner. TypeError if it is not an
     asyncio.AbstractEventLoopPolicy. From 3.14 on it warns as asyncio's does.
     """
-    global _chosen
     if _deprecated:
         warnings._deprecated("asyncio.set_event_loop_policy", remove=(3, 16))
+    _set_policy(policy)
+
+
+def _set_policy(policy):
+    global _chosen
     if isinstance(policy, _Twin):
         policy = policy.original
     _set_stdlib_policy(policy)

@@ -36,5 +36,6 @@ class Barrier(asyncio.Barrier):
         self._cond = Condition()       # notify all tasks when state changes
 
 
-# Two behaviours changed in bug-fix releases of Python, so the code has to be asked, not the version.
-_core._use_classes(Event, Lock, False in asyncio.Semaphore._wake_up_next.__code__.co_consts, hasattr(asyncio.Condition, "_notify"))
+# Two behaviours changed in bug-fix releases of Python, so the classes have to be asked, not the version: a semaphore that wakes all says
+# whether it found anybody.
+_core._use_classes(Event, Lock, asyncio.Semaphore(0)._wake_up_next() is False, hasattr(asyncio.Condition, "_notify"))

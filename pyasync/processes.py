@@ -7,6 +7,7 @@ nor makes up one of its own.
 """
 import asyncio
 import os
+import sys
 import threading
 import warnings
 from asyncio import events, unix_events
@@ -67,7 +68,7 @@ class _ChildWatcher:
         told = _Exit(self._loop, pid, pidfd, callback, transport)
         try:
             self._loop._add_reader(pidfd, told)
-        except OSError:          # the poller has no room for it
+        except (OSError, MemoryError):   # the poller has no room for it
             told._close()
             self._wait_in_thread(pid, callback, transport)
 
@@ -102,10 +103,11 @@ class ProcessMethods:
         users = _users_watcher()
         if users is None:
             return await self._spawn(self._watcher, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, kwargs)
-        with users:
-            if not users.is_active():
+        with users as entered:
+            watcher = entered if sys.version_info < (3, 12) else users
+            if not watcher.is_active():
                 raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
-            return await self._spawn(users, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, kwargs)
+            return await self._spawn(watcher, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, kwargs)
 
     async def _spawn(self, watcher, protocol, args, shell, stdin, stdout, stderr, bufsize, extra, kwargs):
         connected = self.create_future()

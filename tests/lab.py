@@ -4,6 +4,7 @@ A scenario is a coroutine function main(lab). scenario(main) makes of it what `s
 test, everything that was written down, reported to the loop's exception handler, logged or returned has to be equal.
 """
 import asyncio
+import contextlib
 import gc
 import logging
 import re
@@ -11,9 +12,13 @@ import socket
 import struct
 import time
 
-from support import Errors, check_kind, finish, plain
+import pytest
+
+from support import Errors, check_kind, finish, nonblocking_pair, plain, spin
 
 KINDS = ("tcp", "unix")
+kinds = pytest.mark.parametrize("kind", KINDS)
+protocols = pytest.mark.parametrize("buffered", [False, True], ids=["protocol", "buffered"])
 CALLBACKS = ("connection_made", "data_received", "eof_received", "pause_writing", "resume_writing", "connection_lost")
 BUFFERED_CALLBACKS = ("connection_made", "get_buffer", "buffer_updated", "eof_received", "pause_writing", "resume_writing",
                       "connection_lost")
@@ -261,3 +266,125 @@ def quiet(got):
     """Nothing was reported or logged."""
     return got["reports"] == [] and got["records"] == []
 
+
+# ---- without a Lab: for tests that run the loop tick by tick from outside ----
+
+class Noter(asyncio.Protocol):
+    """Notes every call; `on` maps a call's name to what is to happen in it."""
+
+    def __init__(self, **on):
+        self.calls, self.data, self.on, self.transport = [], bytearray(), on, None
+
+    def note(self, name, *args):
+        self.calls.append([name, *map(plain, args)])
+        if name in self.on:
+            return self.on[name](self, *args)
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.note("made")
+
+    def data_received(self, data):
+        assert type(data) is bytes
+        self.data += data
+        if not self.calls or self.calls[-1] != ["data"]:
+            self.calls.append(["data"])
+        if "data" in self.on:
+            self.on["data"](self, data)
+
+    def eof_received(self):
+        return self.note("eof")
+
+    def connection_lost(self, exc):
+        self.note("lost", exc)
+
+    def pause_writing(self):
+        self.note("pause")
+
+    def resume_writing(self):
+        self.note("resume")
+
+    @property
+    def names(self):
+        return [c[0] for c in self.calls]
+
+
+class BufferedNoter(asyncio.BufferedProtocol):
+    def __init__(self, size=10, on=None):
+        self.buffer, self.data, self.calls, self.on = bytearray(size), bytearray(), [], on or {}
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.calls.append(["made"])
+
+    def get_buffer(self, sizehint):
+        self.calls.append(["get_buffer", sizehint])
+        if "get_buffer" in self.on:
+            return self.on["get_buffer"](self)
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.calls.append(["updated", nbytes])
+        self.data += self.buffer[:nbytes]
+        if "updated" in self.on:
+            self.on["updated"](self)
+
+    def eof_received(self):
+        self.calls.append(["eof"])
+
+    def connection_lost(self, exc):
+        self.calls.append(["lost", plain(exc)])
+
+
+def attach(loop, protocol, family=socket.AF_UNIX):
+    """A transport for one end of a connected pair; the other end is a plain non-blocking socket."""
+    if family == socket.AF_UNIX:
+        a, b = nonblocking_pair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            b = socket.create_connection(server.getsockname())
+            a, _ = server.accept()
+        a.setblocking(False)
+        b.setblocking(False)
+    transport, got = loop.run_until_complete(loop.connect_accepted_socket(lambda: protocol, a))
+    assert got is protocol
+    return transport, b
+
+
+@contextlib.contextmanager
+def connected(loop, protocol=None, family=socket.AF_UNIX):
+    protocol = Noter() if protocol is None else protocol
+    transport, peer = attach(loop, protocol, family)
+    try:
+        yield transport, protocol, peer
+    finally:
+        if transport.get_protocol() is not None:       # asyncio's abort() fails after a close() that had to flush
+            transport.abort()
+        peer.close()
+        spin(loop, 2)
+
+
+def read_all(loop, sock, until, timeout=10):
+    """Reads from a plain socket while the loop runs."""
+    got, deadline = bytearray(), time.monotonic() + timeout
+    while not until(got):
+        assert time.monotonic() < deadline, f"only {len(got)} bytes came"
+        try:
+            data = sock.recv(1 << 20)
+            if not data:
+                break
+            got += data
+        except BlockingIOError:
+            loop.call_later(0.001, loop.stop)
+            loop.run_forever()
+    return bytes(got)
+
+
+def fill(t):
+    """Writes until the kernel takes no more."""
+    t.set_write_buffer_limits(high=1 << 30)
+    while t.get_write_buffer_size() == 0:
+        t.write(b"x" * 100_000)
+
+
+FAMILIES = [pytest.param(socket.AF_UNIX, id="unix"), pytest.param(socket.AF_INET, id="tcp")]

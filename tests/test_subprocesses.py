@@ -405,3 +405,42 @@ def test_debug_mode(same):
         got.pop("records")
         return got
     same(run)
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "set_child_watcher"), reason="Python 3.14 has no child watchers to set")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_watcher_that_is_asked(aio, loop):
+    """On 3.11 the one that entering the watcher gives, later the watcher itself."""
+    class Watcher(asyncio.AbstractChildWatcher):
+        def __init__(self, active):
+            self.active, self.log = active, []
+
+        def attach_loop(self, loop):
+            pass
+
+        def close(self):
+            pass
+
+        def add_child_handler(self, pid, callback, *args):
+            raise AssertionError("no process is started")
+
+        remove_child_handler = add_child_handler
+
+        def is_active(self):
+            self.log.append("asked")
+            return self.active
+
+        def __enter__(self):
+            self.log.append("entered")
+            return inner
+
+        def __exit__(self, kind, *exc):
+            self.log.append(kind.__name__)
+    outer, inner = Watcher(PY < (3, 12)), Watcher(PY >= (3, 12))
+    asyncio.set_child_watcher(outer)
+    try:
+        with pytest.raises(RuntimeError, match="subprocess support is not installed"):
+            loop.run_until_complete(loop.subprocess_exec(asyncio.SubprocessProtocol, "true"))
+    finally:
+        asyncio.set_child_watcher(None)
+    assert outer.log + inner.log == (["entered", "RuntimeError", "asked"] if PY < (3, 12) else ["entered", "asked", "RuntimeError"])

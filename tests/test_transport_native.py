@@ -19,7 +19,7 @@ from unittest import mock
 
 import pytest
 
-from support import Errors, fresh_loop, nonblocking_pair, outcome, plain, report, scrub, spin, spin_until
+from support import Errors, fresh_loop, nonblocking_pair, outcome, plain, report, scrub, spin
 
 
 class Recorder(asyncio.Protocol):
@@ -1287,6 +1287,8 @@ def test_patched_get_extra_info(aio, loop, monkeypatch):
     transport = loop._make_socket_transport(ours, asyncio.Protocol())
     monkeypatch.setattr(asyncio.Transport, "get_extra_info", lambda self, name, default=None: f"patched {name}")
     assert transport.get_extra_info("peername") == "patched peername"
+    monkeypatch.undo()
+    assert transport.get_extra_info("peername") == ""
     transport.abort()
     spin(loop, 2)
     peer.close()

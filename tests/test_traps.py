@@ -1004,3 +1004,25 @@ def test_d6_fut_waiter_is_what_asyncio_shows(aio, loop):
     assert w.cancelled()
     spin(loop, 2)
     assert t._fut_waiter is None and t.cancelled()
+
+
+def test_semaphore_goes_on_to_wake_as_this_python_does(same):
+    """Bug-fix releases changed it, so it is found out by asking asyncio's class."""
+    def scenario(aio):
+        async def main():
+            semaphore, log = aio.Semaphore(0), []
+
+            async def user(name, releases=0):
+                for _ in range(releases):
+                    semaphore.release()
+                await semaphore.acquire()
+                log.append((name, semaphore._value))
+            users = [asyncio.ensure_future(user(*args)) for args in (("a",), ("b", 3), ("c",))]
+            for _ in range(4):
+                await asyncio.sleep(0)
+                log.append((semaphore._value, len(semaphore._waiters)))
+            await asyncio.gather(*users)
+            return log
+        with fresh_loop(aio) as loop:
+            return loop.run_until_complete(main())
+    same(scenario)

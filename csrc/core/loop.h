@@ -50,7 +50,7 @@ int pa_loop_soon_callback(pa_loop *loop, PyObject *callback, PyObject *arg, PyOb
 
 /* Embedded in a transport or another owner that is a Python object. The loop owns a reference to `owner` while `events` is not 0, so
  * what is watched stays alive, as a bound method in a selector keeps an asyncio transport alive. Per descriptor there is either one
- * watch or the Handles of add_reader/add_writer. */
+ * watch or the Handles of add_reader/add_writer; while a closing transport still sends, a reader may stand beside its watch. */
 typedef struct {
     int fd;            /* -1: not attached */
     unsigned events;   /* PA_POLL_* wanted now */

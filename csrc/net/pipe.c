@@ -158,6 +158,8 @@ static int read_eof(pa_pipe *self)
     self->base.closing = true;
     if (unpoll_in(self) < 0)
         return -1;
+    if (self->base.lost)
+        return 0;
     PyObject *eof_received = PyObject_GetAttr(self->base.protocol, self->base.st->names.eof_received);
     PyObject *handle =
         eof_received != NULL ? PyObject_CallMethodOneArg(self->base.loop_obj, self->base.st->names.call_soon, eof_received) : NULL;
@@ -428,6 +430,10 @@ static int pipe_fd(pa_state *st, PyObject *pipe, const char *refusal, bool *is_c
     Py_XDECREF(number);
     if (fd == -1 && PyErr_Occurred())
         return -1;
+    if (fd > INT_MAX || fd < INT_MIN) {
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+        return -1;
+    }
     int rc = pa_sys_fstat((int)fd, &info);
     if (rc == 0 && !S_ISFIFO(info.st_mode) && !S_ISSOCK(info.st_mode) && !S_ISCHR(info.st_mode)) {
         PyErr_SetString(PyExc_ValueError, refusal);

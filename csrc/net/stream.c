@@ -23,6 +23,7 @@
 enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was made */
 
 #define READ_ERROR "Fatal read error on socket transport"
+#define DATA_ERROR "Fatal error: protocol.data_received() call failed."
 #define WRITE_ERROR "Fatal write error on socket transport"
 
 /* ---- Interest and contexts ---- */
@@ -103,13 +104,20 @@ static int read_data(pa_transport *self)
         return no_data(self, n);
     if (n == 0)
         return read_eof(self);
+    if (self->streams) {
+        PyObject *protocol = Py_NewRef(self->protocol);
+        int received = self->st->receive_stream(protocol, buffer, (size_t)n);
+        Py_DECREF(protocol);
+        if (received != 0)
+            return received > 0 ? 0 : pa_transport_fatal_raised(self, DATA_ERROR);
+    }
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     if (data == NULL)
         return pa_transport_fatal_raised(self, READ_ERROR);
     PyObject *result = pa_transport_call(self, self->st->names.data_received, data);
     Py_DECREF(data);
     if (result == NULL)
-        return pa_transport_fatal_raised(self, "Fatal error: protocol.data_received() call failed.");
+        return pa_transport_fatal_raised(self, DATA_ERROR);
     Py_DECREF(result);
     return 0;
 }

@@ -215,6 +215,7 @@ static int set_protocol(pa_transport *self, PyObject *protocol)
     if (buffered < 0)
         return -1;
     self->buffered = buffered;
+    self->streams = PyObject_TypeCheck(protocol, self->st->StreamReaderProtocol);
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }

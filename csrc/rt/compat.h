@@ -86,6 +86,18 @@ static inline int pa_dict_get(PyObject *dict, PyObject *key, PyObject **out)
 #endif
 }
 
+/* What a weak reference refers to: 1 and a new reference, 0 and NULL if it is gone, -1 on an error. */
+static inline int pa_weakref_get(PyObject *ref, PyObject **out)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyWeakref_GetRef(ref, out);
+#else
+    PyObject *obj = PyWeakref_GetObject(ref);
+    *out = obj == NULL || obj == Py_None ? NULL : Py_NewRef(obj);
+    return obj == NULL ? -1 : *out != NULL;
+#endif
+}
+
 /* ---- Types ---- */
 
 /* Until 3.11 a heap type's instance must visit the type itself even when the base's traverse is called; from 3.12 on the base does it. */
@@ -211,6 +223,9 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
+
+#define PA_HAS_SEVERAL_SEPARATORS (PY_VERSION_HEX >= 0x030D0000) /* StreamReader.readuntil((b"a", b"b")) */
+#define PA_PROTOCOL_HOLDS_WRITER (PY_VERSION_HEX < 0x030D0000)   /* StreamReaderProtocol has a _stream_writer */
 
 #define PA_SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000) /* Server._attach(transport); before, it only counted */
 #define PA_HAS_VECTORED_WRITELINES (PY_VERSION_HEX >= 0x030C0000)

@@ -10,7 +10,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.timeout(300)                        # more than the process is given
-@pytest.mark.parametrize("name", ["test_futures.py", "test_tasks.py", "test_handles.py", "test_order.py", "test_hostile.py"])
+@pytest.mark.parametrize("name", ["test_futures.py", "test_tasks.py", "test_handles.py", "test_order.py", "test_hostile.py",
+                                  "test_streams.py"])
 def test_with_a_collection_at_every_allocation(name):
     command = [sys.executable, "-X", "faulthandler", "-m", "pytest", "-q", "-x", "--only=pyasync", "-p", "eager_gc", name]
     done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=280,

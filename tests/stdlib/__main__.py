@@ -165,6 +165,15 @@ def counts(judged):
     return found
 
 
+def keep(path, mode, judged):
+    """Writes the results; what is kept there of tests that were not run stays."""
+    path.parent.mkdir(exist_ok=True)
+    classes = {name.rpartition(".")[0] for name in judged}
+    before = json.loads(path.read_text())["tests"] if path.exists() else {}
+    before = {name: result for name, result in before.items() if "<" not in name or name.rpartition(".")[0] not in classes}
+    path.write_text(json.dumps({"python": sys.version.split()[0], "mode": mode, "tests": before | judged}, indent=0))
+
+
 def row(name, numbers):
     return f"{name:28}" + "".join(f"{n:16}" for n in numbers.values())
 
@@ -215,9 +224,7 @@ def main():
         if anyhow:
             print(f"{FAILS_ANYHOW}:", *anyhow, sep="\n    ")
         if options.save:
-            options.save.mkdir(exist_ok=True)
-            (options.save / f"{version}-{mode}.json").write_text(json.dumps(
-                {"python": sys.version.split()[0], "mode": mode, "tests": everything}, indent=0))
+            keep(options.save / f"{version}-{mode}.json", mode, everything)
     if not options.what and set(options.mode or modes.MODES) == set(modes.MODES) and reasons.unused():
         print("not needed on this version, in not_applicable.txt:", *reasons.unused(), sep="\n    ")
     return failed

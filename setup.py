@@ -35,6 +35,7 @@ if flag("PYASYNC_SANITIZE"):
     link_args += sanitize
 if flag("PYASYNC_FAULTS"):
     macros.append(("PA_FAULTS", "1"))
+    compile_args.append("-O1")     # tests/faults builds it each time
 
 setup(ext_modules=[Extension("pyasync._core", SOURCES, include_dirs=["csrc"], depends=HEADERS, define_macros=macros,
                              extra_compile_args=compile_args, extra_link_args=link_args)])

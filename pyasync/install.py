@@ -3,9 +3,9 @@ import abc
 import asyncio
 import inspect
 import threading
-from asyncio import futures, streams, taskgroups, tasks, timeouts, unix_events
+from asyncio import futures, locks, queues, streams, taskgroups, tasks, timeouts, unix_events
 
-from . import _core, overlays, policy
+from . import _core, overlays, policy, primitives
 from .loop import EventLoop
 
 __all__ = ("install", "uninstall")
@@ -68,16 +68,19 @@ _changes = [
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
-for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "wait_for")),
-                        (taskgroups, ("TaskGroup",)),
-                        (timeouts, ("Timeout", "timeout", "timeout_at"))):
+for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
     for _name in _names:
-        if getattr(_module, _name) is getattr(overlays, _name):      # wait_for, on 3.11
-            continue
-        _changes += [(asyncio, _name, getattr(overlays, _name)), (_module, _name, getattr(overlays, _name))]
-for _name in ("StreamReader", "StreamReaderProtocol", "StreamWriter"):
-    _python_class = _python_stand_in(getattr(streams, _name), getattr(overlays, _name))
-    _changes += [(asyncio, _name, _python_class), (streams, _name, _python_class)]
+        _native = getattr(overlays, _name)
+        if _native is not getattr(_module, _name):           # 3.11: wait_for is asyncio's
+            _changes += [(asyncio, _name, _native), (_module, _name, _native)]
+for _module, _home, _names in (
+        (locks, primitives, ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
+        (queues, primitives, ("LifoQueue", "PriorityQueue", "Queue")),
+        (streams, overlays, ("StreamReader", "StreamReaderProtocol", "StreamWriter")),
+        (taskgroups, overlays, ("TaskGroup",)), (timeouts, overlays, ("Timeout",))):
+    for _name in _names:
+        _class = _python_stand_in(getattr(_module, _name), getattr(_home, _name))
+        _changes += [(asyncio, _name, _class), (_module, _name, _class)]
 if hasattr(unix_events, "EventLoop"):                        # 3.13
     _changes += [(asyncio, "EventLoop", _Loop), (unix_events, "EventLoop", _Loop)]
 if hasattr(tasks, "eager_task_factory"):                     # 3.12
@@ -108,11 +111,12 @@ def install():
     - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
       is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
       class's internals; derive from pyasync.EventLoop for a native one.
-    - asyncio.eager_task_factory, ensure_future(), gather() and its future, shield(), sleep(),
-      wait_for() (from 3.12 on).
-    - asyncio.timeout(), timeout_at(), Timeout and TaskGroup: by pyasync's classes themselves. Objects made before are no instances of these.
-    - asyncio.StreamReader, StreamReaderProtocol and StreamWriter (also in asyncio.streams, so that open_connection(),
-      start_server() and subprocesses use them): by stand-ins as well. What is set on a stand-in is set on pyasync's class.
+    - asyncio.eager_task_factory, ensure_future(), gather() and its future, shield(), sleep(), timeout(), timeout_at() and, from
+      3.12 on, wait_for(): by pyasync's.
+    - Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier; Queue, PriorityQueue, LifoQueue; StreamReader,
+      StreamReaderProtocol, StreamWriter (and so open_connection(), start_server() and subprocesses use them); TaskGroup and
+      Timeout, each in asyncio and in the submodule that it comes from: by stand-ins as well. What is set on such a stand-in is
+      set on pyasync's class.
 
     asyncio.Handle and TimerHandle stay: only loops make them, a pyasync loop makes its own, and instrumentation patches them.
     Names that other modules took out of asyncio before (`from asyncio import Future`) keep meaning asyncio's; that works too.

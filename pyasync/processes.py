@@ -68,7 +68,7 @@ class _ChildWatcher:
         told = _Exit(self._loop, pid, pidfd, callback, transport)
         try:
             self._loop._add_reader(pidfd, told)
-        except OSError:          # the poller has no room for it
+        except (OSError, MemoryError):   # the poller has no room for it
             told._close()
             self._wait_in_thread(pid, callback, transport)
 

@@ -169,3 +169,24 @@ def test_the_first_error_of_a_connection_is_told(same):
         protocol.transport.write(b"x")
         await lab.seen("lost")
     assert same(scenario(main))["log"][-1] == ["lost", ["ConnectionResetError", "[Errno 104] Connection reset by peer"]]
+
+
+def test_a_datagram_sent_in_connection_lost(same):
+    """The socket is closed only after it."""
+    class Last(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def connection_lost(self, exc):
+            self.transport.sendto(b"goodbye", self.to)
+
+    async def main(lab):
+        peer = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        peer.bind(("127.0.0.1", 0))
+        peer.setblocking(False)
+        transport, protocol = await lab.loop.create_datagram_endpoint(Last, local_addr=("127.0.0.1", 0))
+        protocol.to = peer.getsockname()
+        transport.close()
+        await lab.ticks()
+        return peer.recv(100), outcome(transport.sendto, b"too late", protocol.to)[:2]
+    assert same(scenario(main))["result"] == [b"goodbye", ["raised", "AttributeError"]]

@@ -10,6 +10,7 @@ import pytest
 import pyasync
 from test_package import PY, on_both, python, script
 
+PRIMITIVES = ("Barrier", "BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore")
 SNAPSHOT = """
     import asyncio, sys
     def snapshot():
@@ -83,12 +84,13 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
         ["asyncio.Future", "asyncio.SelectorEventLoop", "asyncio.Task", "asyncio.events._event_loop_policy",
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
-            + [f"asyncio.{where}{name}" for module, names in {
-                "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
-                "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
-            }.items() for name in names for where in ("", module)]
-        + [owner + name for owner in ("asyncio.", "asyncio.streams.")
-           for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")]
+        + [f"asyncio.{where}{name}" for module, names in {
+            "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
+            "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
+            "streams.": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
+            "locks.": [name for name in PRIMITIVES if "Queue" not in name],
+            "queues.": [name for name in PRIMITIVES if "Queue" in name],
+        }.items() for name in names for where in ("", module)]
         + (["asyncio.eager_task_factory", "asyncio.tasks.eager_task_factory"] if PY >= (3, 12) else [])
         + (["asyncio.EventLoop", "asyncio.unix_events.EventLoop"] if PY >= (3, 13) else []))
 
@@ -250,6 +252,48 @@ def test_the_stand_ins_pass_for_classes(installed):
     with pytest.raises(TypeError, match="coroutine was expected, got 1"):
         asyncio.Task(1, loop=loop)
     loop.close()
+
+
+def test_locks_and_queues_become_native_and_what_exists_stays():
+    before = {name: getattr(asyncio, name) for name in PRIMITIVES}
+    old = {name: before[name](*[2] * (name == "Barrier")) for name in PRIMITIVES}
+
+    class Derived(asyncio.Queue):
+        pass
+    pyasync.install()
+    try:
+        for name in PRIMITIVES:
+            stand_in, native = getattr(asyncio, name), getattr(pyasync, name)
+            home = asyncio.queues if "Queue" in name else asyncio.locks
+            assert getattr(home, name) is stand_in and stand_in == native
+            new = stand_in(*[2] * (name == "Barrier"))
+            assert type(new) is native and isinstance(new, stand_in) and isinstance(old[name], stand_in)
+            assert issubclass(native, stand_in) and issubclass(before[name], stand_in)
+            assert isinstance(new, before[name]) and not isinstance(3, stand_in)
+
+            class Sub(stand_in):
+                pass
+            assert Sub.__mro__[1] is native and type(Sub) is type
+        assert isinstance(Derived(), asyncio.Queue) and type(Derived()._finished) is pyasync.Event
+
+        class Typed(asyncio.Queue[int]):
+            pass
+        assert issubclass(Typed, pyasync.Queue) and type(asyncio.Queue[int]()) is pyasync.Queue
+
+        async def main():
+            queue, derived = asyncio.Queue(1), Derived(1)
+            for each in (queue, derived, old["Queue"]):
+                getter = asyncio.ensure_future(each.get())
+                await asyncio.sleep(0)
+                await each.put(1)
+                assert await getter == 1
+            async with asyncio.Condition() as nothing, old["Lock"], asyncio.Semaphore(2):
+                assert nothing is None
+            assert type(asyncio.Condition()._lock) is pyasync.Lock
+        asyncio.run(main())
+    finally:
+        pyasync.uninstall()
+    assert {name: getattr(asyncio, name) for name in PRIMITIVES} == before
 
 
 def test_tracebacks_recorded_in_debug_mode_end_where_the_program_is(installed):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from programs_of_tasks import limited, numbers, programs, quick, trace_of
+from programs_of_tasks import ignore_register_random, limited, numbers, programs, quick, trace_of
 from support import PY, fresh_loop, outcome, plain, scrub
 
+pytestmark = ignore_register_random
 CLASSES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
 
 
@@ -464,6 +465,55 @@ def test_in_eager_tasks(same):
                 await asyncio.sleep(0)
         tasks = [asyncio.create_task(holds(i)) for i in range(4)]
         log.append(scrub(repr(lock)))
+        await asyncio.gather(*tasks)
+        return log
+    same(scenario(main))
+
+
+def test_a_semaphore_released_several_times_before_the_first_runs(same):
+    async def main(aio):
+        semaphore, log = aio.Semaphore(0), []
+
+        async def takes(name):
+            await semaphore.acquire()
+            log.append([name, semaphore._value, len(semaphore._waiters)])
+        tasks = [asyncio.ensure_future(takes(i)) for i in range(2)]
+        await asyncio.sleep(0)
+        for _ in range(3):
+            semaphore.release()
+        tasks.append(asyncio.ensure_future(takes("late")))
+        for _ in range(4):
+            await asyncio.sleep(0)
+            log.append(semaphore._value)
+        semaphore.release()
+        await asyncio.gather(*tasks)
+        return log + [outcome(semaphore._wake_up_next)]
+    same(scenario(main))
+
+
+def test_a_newcomer_waits_behind_those_woken(same):
+    async def main(aio):
+        semaphore, log = aio.Semaphore(0), []
+
+        async def first():
+            await semaphore.acquire()
+            log.append(["first", semaphore._value])
+
+        async def second():
+            for _ in range(3):
+                semaphore.release()
+            log.append([semaphore._value, semaphore.locked()])
+            await semaphore.acquire()
+            log.append(["second", semaphore._value])
+
+        async def third():
+            await semaphore.acquire()
+            log.append(["third", semaphore._value])
+        tasks = [asyncio.ensure_future(f()) for f in (first, second, third)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+            log.append([semaphore._value, len(semaphore._waiters or ())])
+        semaphore.release()
         await asyncio.gather(*tasks)
         return log
     same(scenario(main))

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from programs_of_tasks import limited, programs, quick, trace_of
+from programs_of_tasks import ignore_register_random, limited, programs, quick, trace_of
 from support import PY, fresh_loop, outcome, plain, scrub
 
+pytestmark = ignore_register_random
 CLASSES = ("Queue", "PriorityQueue", "LifoQueue")
 shuts_down = pytest.mark.skipif(PY < (3, 13), reason="shutdown() is new in 3.13")
 

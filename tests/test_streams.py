@@ -311,6 +311,34 @@ def test_waiter_is_a_future(same):
     same(scenario(main))
 
 
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_limits_to_the_byte(same, limit):
+    """When the transport is paused and resumed, and which lines are too long."""
+    async def main(lab):
+        found = []
+        for fed in range(2 * limit + 3):
+            for taken in range(1, fed + 1):
+                reader = lab.aio.StreamReader(limit=limit)
+                reader.set_transport(mock.Mock())
+                reader.feed_data(b"x" * fed)
+                paused = reader._paused
+                await reader.readexactly(taken)
+                found.append([fed, taken, paused, reader._paused, [call[0] for call in reader._transport.method_calls]])
+            for separator in (b"\n", b"\r\n", b"abc"):
+                for tail in (b"", b"rest", separator[:-1]):
+                    reader = lab.aio.StreamReader(limit=limit)
+                    reader.feed_data(b"x" * fed + separator[:1])
+                    operation = lab.aio.create_task(reader.readuntil(separator))
+                    await asyncio.sleep(0)
+                    reader.feed_data(separator[1:] + tail)
+                    found.append([fed, separator, await told(operation), bytes(reader._buffer)])
+            reader = lab.aio.StreamReader(limit=limit)
+            reader.feed_data(b"x" * fed + b"\nsecond\n")
+            found.append([await told(reader.readline()), bytes(reader._buffer)])
+        return found
+    same(scenario(main))
+
+
 def test_order_of_wakeups(same):
     async def main(lab):
         reader, order = lab.aio.StreamReader(), []

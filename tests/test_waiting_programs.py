@@ -160,8 +160,8 @@ async def main(aio, log, program, cancels):
     log += [end, [[path, tasks[path].cancelled(), tasks[path].cancelling()] for path in sorted(tasks)]]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(program=programs, cancels=cancellations)
 def test_programs_do_the_same(aio, program, cancels):
-    scenario = play(main, program, cancels)
+    scenario = play(main, program, cancels, numbered=True)
     assert scenario(aio) == scenario(asyncio)

@@ -1,6 +1,7 @@
 """Scenarios in which time passes by one second a tick, on any loop: timers fire in a known order and nobody waits."""
 import asyncio
 import gc
+import itertools
 
 from support import fresh_loop, plain, report
 
@@ -11,19 +12,26 @@ class Clock:
         loop.time = lambda: self.now
         loop.call_soon(self.tick)
 
+    def number_timers(self):
+        """Timers of equal time fire in no particular order with asyncio (its heap is not stable): from now on none are equal."""
+        call_at, numbers = self.loop.call_at, itertools.count(1)
+        self.loop.call_at = lambda when, *args, **kwargs: call_at(when + next(numbers) * 1e-6, *args, **kwargs)
+
     def tick(self):
         self.now += 1
         if self.running:
             self.loop.call_soon(self.tick)
 
 
-def play(main, *args):
+def play(main, *args, numbered=False):
     """A scenario for `same`: main(aio, log, *args) on a loop with such a clock. What it returns or raises, what it logged, and what was
     reported to the loop's exception handler."""
     def scenario(aio):
         log = []
         with fresh_loop(aio) as loop:
             clock = Clock(loop)
+            if numbered:
+                clock.number_timers()
 
             async def outer():
                 try:
@@ -36,6 +44,7 @@ def play(main, *args):
                 clock.running = False
                 loop.run_until_complete(asyncio.sleep(0))
                 del loop.time
+                loop.__dict__.pop("call_at", None)
             gc.collect()
             reports = sorted(map(str, map(report, loop.errors.take())))
         return result, plain(log), reports

@@ -63,11 +63,19 @@ int pa_future_state_lives(PyObject *self)
 
 /* ---- Lifecycle ---- */
 
+/* What lies behind tp_basicsize. */
+static size_t extra_size(int is_task) { return is_task ? sizeof(void *) : sizeof(pa_future); }
+
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task)
 {
-    PyObject *self = pa_gc_new_extra(st->FutureCarrier, type, is_task ? sizeof(void *) : sizeof(pa_future));
-    if (self == NULL)
+    PyObject *self = type == st->Future ? pa_free_take(&st->free_futures) : type == st->Task ? pa_free_take(&st->free_tasks) : NULL;
+    if (self != NULL) {
+        /* the base's part, too: someone may have called asyncio's own methods on it */
+        memset((char *)self + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject) + extra_size(is_task));
+        PyObject_Init(self, type);
+    } else if ((self = pa_gc_new_extra(st->FutureCarrier, type, extra_size(is_task))) == NULL) {
         return NULL;
+    }
     pa_future *f = pa_future_find(self);
     f->st = st;
     f->is_task = (uint8_t)is_task;
@@ -94,29 +102,49 @@ PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return self;
 }
 
+pa_future_rare *pa_future_need_rare(pa_future *f)
+{
+    if (f->rare == NULL && (f->rare = PyMem_Calloc(1, sizeof(*f->rare))) == NULL)
+        PyErr_NoMemory();
+    return f->rare;
+}
+
+static void drop_rare(pa_future_rare *rare)
+{
+    if (rare == NULL)
+        return;
+    Py_XDECREF(rare->exception_tb);
+    Py_XDECREF(rare->cancel_msg);
+    Py_XDECREF(rare->cancelled_exc);
+    Py_XDECREF(rare->source_tb);
+    PyMem_Free(rare);
+}
+
 static void reset(pa_future *f)
 {
     /* first: what the fields held may look at the future when it goes */
     f->state = PA_FUTURE_PENDING;
     f->failed = f->blocking = f->log_tb = 0;
-    if (f->is_task)
-        ((pa_task *)f)->ring = 0; /* until the loop is known again */
+    f->ring = 0; /* until the loop is known again */
     pa_future_clear_fields(f);
 }
 
 static int take_source_traceback(pa_future *f)
 {
     PyObject *source = PyObject_CallNoArgs(f->st->traceback_extract);
-    if (source == NULL)
+    pa_future_rare *rare = source != NULL ? pa_future_need_rare(f) : NULL;
+    if (rare == NULL) {
+        Py_XDECREF(source);
         return -1;
-    Py_XSETREF(f->source_tb, source);
+    }
+    Py_XSETREF(rare->source_tb, source);
     return 0;
 }
 
 int pa_future_init_native(pa_future *f, pa_loop *loop)
 {
     f->loop = Py_NewRef((PyObject *)loop);
-    f->native = loop;
+    f->is_native = 1;
     return pa_loop_is_debug(loop) ? take_source_traceback(f) : 0;
 }
 
@@ -136,10 +164,11 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
     }
     if (loop == NULL)
         return -1;
-    f->native = pa_loop_from(f->st, loop);
-    if (f->is_task)
-        ((pa_task *)f)->ring = 0; /* what reset() dropped may have made it whole again */
-    Py_XSETREF(f->loop, loop);
+    f->ring = 0; /* what reset() dropped may have made it whole again */
+    PyObject *former = f->loop;
+    f->loop = loop;
+    f->is_native = pa_loop_from(f->st, loop) != NULL;
+    Py_XDECREF(former);
     PyObject *debug = PyObject_CallMethodNoArgs(loop, f->st->names.get_debug);
     if (debug == NULL)
         return -1;
@@ -189,22 +218,27 @@ int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg)
 {
     Py_VISIT(f->loop);
     Py_VISIT(f->value);
-    Py_VISIT(f->exception_tb);
-    Py_VISIT(f->cancel_msg);
-    Py_VISIT(f->cancelled_exc);
-    Py_VISIT(f->source_tb);
+    if (f->rare != NULL) {
+        Py_VISIT(f->rare->exception_tb);
+        Py_VISIT(f->rare->cancel_msg);
+        Py_VISIT(f->rare->cancelled_exc);
+        Py_VISIT(f->rare->source_tb);
+    }
     return pa_callbacks_traverse(f, visit, arg);
 }
 
 void pa_future_clear_fields(pa_future *f)
 {
     /* all at once: a finalizer sees either everything or nothing, and what it puts in stays */
-    PyObject *gone[] = {f->loop, f->value, f->exception_tb, f->cancel_msg, f->cancelled_exc, f->source_tb};
-    f->native = NULL;
-    f->loop = f->value = f->exception_tb = f->cancel_msg = f->cancelled_exc = f->source_tb = NULL;
+    PyObject *loop = f->loop, *value = f->value;
+    pa_future_rare *rare = f->rare;
+    f->is_native = 0;
+    f->loop = f->value = NULL;
+    f->rare = NULL;
     pa_callbacks_clear(f);
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(gone); i++)
-        Py_XDECREF(gone[i]);
+    Py_XDECREF(loop);
+    Py_XDECREF(value);
+    drop_rare(rare);
 }
 
 static int future_traverse(PyObject *self, visitproc visit, void *arg)
@@ -226,7 +260,7 @@ int pa_future_clear(PyObject *self)
 
 void pa_future_call_handler(pa_future *f, PyObject *context, PyObject *source)
 {
-    if (f->native != NULL && pa_current_flush(f->native) < 0)
+    if (f->is_native && pa_current_flush(pa_future_native(f)) < 0)
         PyErr_WriteUnraisable(source);
     PyObject *result = PyObject_CallMethodOneArg(f->loop, f->st->names.call_exception_handler, context);
     if (result == NULL)
@@ -239,13 +273,13 @@ void pa_future_report_exception(PyObject *self, pa_future *f)
     if (!f->log_tb || f->loop == NULL || !pa_future_state_lives(self))
         return;
     f->log_tb = 0;
-    PyObject *raised = pa_err_take();
+    PyObject *raised = pa_err_take(), *source = PA_FUTURE_RARE(f, source_tb);
     const char *name = strrchr(Py_TYPE(self)->tp_name, '.');
     PyObject *context = PyDict_New();
     PyObject *message = PyUnicode_FromFormat("%s exception was never retrieved", name != NULL ? name + 1 : Py_TYPE(self)->tp_name);
     if (context == NULL || message == NULL || PyDict_SetItem(context, f->st->names.message, message) < 0 ||
         PyDict_SetItem(context, f->st->names.exception, f->value) < 0 || PyDict_SetItem(context, f->st->names.future, self) < 0 ||
-        (f->source_tb != NULL && PyDict_SetItem(context, f->st->names.source_traceback, f->source_tb) < 0))
+        (source != NULL && PyDict_SetItem(context, f->st->names.source_traceback, source) < 0))
         PyErr_WriteUnraisable(self);
     else
         pa_future_call_handler(f, context, self);
@@ -263,19 +297,42 @@ static void future_finalize(PyObject *self)
 
 void pa_future_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     pa_future *f = pa_future_find(self);
     /* a subclass has had its finalizer called by now; ours is only worth calling if it has something to say */
     if (f->log_tb && PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
-    PyTypeObject *native = type; /* the nearest type of ours knows all fields, but for those of Python's classes, which are gone */
+    PyTypeObject *native = Py_TYPE(self); /* the nearest type of ours knows all fields, but for those of Python's classes, which are gone */
     while (native->tp_dealloc != pa_future_dealloc)
         native = native->tp_base;
     (void)native->tp_clear(self);
-    type->tp_free(self);
+    pa_future_free(self);
+}
+
+void pa_future_free(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    pa_state *st = pa_future_is_exact(self) ? pa_type_state(type) : NULL;
+    if (st == NULL || !((type == st->Future && pa_free_keep(&st->free_futures, self)) ||
+                        (type == st->Task && pa_free_keep(&st->free_tasks, self))))
+        type->tp_free(self);
     Py_DECREF(type);
+}
+
+static void free_all(pa_free_objects *list)
+{
+    PyObject *obj;
+    while ((obj = pa_free_take(list)) != NULL)
+        PyObject_GC_Del(obj);
+    list->len = PA_FREE_OBJECTS_MAX; /* nothing comes in any more: the types are about to go */
+}
+
+void pa_future_free_lists(pa_state *st)
+{
+    free_all(&st->free_iters);
+    free_all(&st->free_futures);
+    free_all(&st->free_tasks);
 }
 
 /* ---- Transitions ---- */
@@ -287,13 +344,58 @@ static int finished(PyObject *self, pa_future *f)
     return pa_callbacks_schedule(self, f);
 }
 
+int pa_future_set_cancel_msg(pa_future *f, PyObject *msg)
+{
+    if (msg == Py_None)
+        msg = NULL;
+    if (f->rare == NULL && msg == NULL)
+        return 0;
+    pa_future_rare *rare = pa_future_need_rare(f);
+    if (rare == NULL)
+        return -1;
+    PyObject *former = rare->cancel_msg;
+    rare->cancel_msg = Py_XNewRef(msg);
+    Py_XDECREF(former);
+    return 0;
+}
+
+void pa_future_keep_cancelled(pa_future *f, PyObject *exc)
+{
+    pa_future_rare *rare = pa_future_need_rare(f);
+    PyObject *former = exc;
+    if (rare != NULL) {
+        former = rare->cancelled_exc;
+        rare->cancelled_exc = exc;
+    } else {
+        PyErr_Clear();
+    }
+    Py_XDECREF(former);
+}
+
+/* Without memory a later raise begins with the traceback that the one before it left. Steals tb, which may be NULL. */
+static void keep_traceback(pa_future *f, PyObject *tb)
+{
+    pa_future_rare *rare = tb != NULL ? pa_future_need_rare(f) : f->rare;
+    if (rare != NULL) {
+        PyObject *former = rare->exception_tb;
+        rare->exception_tb = tb;
+        tb = former;
+    } else if (tb != NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(tb);
+}
+
 int pa_future_do_cancel(PyObject *self, pa_future *f, PyObject *msg)
 {
     f->log_tb = 0;
     if (f->state != PA_FUTURE_PENDING)
         return 0;
+    if (pa_future_set_cancel_msg(f, msg) < 0)
+        return -1;
+    if (f->state != PA_FUTURE_PENDING) /* by the end of a former message */
+        return 0;
     f->state = PA_FUTURE_CANCELLED;
-    Py_XSETREF(f->cancel_msg, Py_XNewRef(msg));
     return finished(self, f) < 0 ? -1 : 1;
 }
 
@@ -361,8 +463,8 @@ int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception)
     }
     f->value = exc;
     f->failed = 1;
-    f->exception_tb = PyException_GetTraceback(exc);
     f->state = PA_FUTURE_FINISHED;
+    keep_traceback(f, PyException_GetTraceback(exc));
     if (finished(self, f) < 0)
         return -1;
     f->log_tb = f->failed; /* scheduling may have run a call_soon that initialised it anew */
@@ -371,12 +473,12 @@ int pa_future_do_exception(PyObject *self, pa_future *f, PyObject *exception)
 
 PyObject *pa_future_cancelled_error(pa_future *f)
 {
-    PyObject *exc = f->cancelled_exc;
-    f->cancelled_exc = NULL;
-    if (exc != NULL)
+    PyObject *exc = PA_FUTURE_RARE(f, cancelled_exc), *msg = PA_FUTURE_RARE(f, cancel_msg);
+    if (exc != NULL) {
+        f->rare->cancelled_exc = NULL;
         return exc;
-    PyObject *msg = f->cancel_msg;
-    if (msg == NULL || msg == Py_None)
+    }
+    if (msg == NULL)
         return PyObject_CallNoArgs(f->st->CancelledError);
     msg = Py_NewRef(msg);
     exc = PyObject_CallOneArg(f->st->CancelledError, msg);
@@ -406,8 +508,9 @@ int pa_future_fetch(pa_future *f, PyObject **out)
     PyObject *value = Py_NewRef(f->value);
     if (f->failed) {
         /* each raise begins with the traceback it had when it was set, or they would grow together */
-        PyObject *tb = f->exception_tb;
-        f->exception_tb = NULL;
+        PyObject *tb = PA_FUTURE_RARE(f, exception_tb);
+        if (tb != NULL)
+            f->rare->exception_tb = NULL;
         int rc = PyException_SetTraceback(value, tb != NULL ? tb : Py_None);
         Py_XDECREF(tb);
         if (rc < 0) {

@@ -74,7 +74,7 @@ PyObject *pa_any_cancel_message(pa_state *st, PyObject *future)
 {
     pa_future *f = plain(future);
     if (f != NULL)
-        return Py_NewRef(f->cancel_msg != NULL ? f->cancel_msg : Py_None);
+        return pa_future_cancel_msg(f);
     return PyObject_GetAttr(future, st->names._cancel_message);
 }
 
@@ -126,8 +126,8 @@ int pa_any_cancel(pa_state *st, PyObject *future, PyObject *msg)
     }
     if (msg == NULL)
         return truth_of(PyObject_CallMethodNoArgs(future, st->names.cancel));
-    PyObject *args[] = {future, msg};
-    return truth_of(PyObject_VectorcallMethod(st->names.cancel, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
+    PyObject *args[] = {NULL, future, msg};
+    return truth_of(PyObject_VectorcallMethod(st->names.cancel, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
 }
 
 int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn)
@@ -136,11 +136,18 @@ int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn)
     if (f == NULL)
         return nothing(PyObject_CallMethodOneArg(future, st->names.add_done_callback, fn));
     PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL)
-        return -1;
-    int rc = f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
-    Py_DECREF(context);
+    int rc = context != NULL ? pa_any_add_callback_in(st, future, fn, context) : -1;
+    Py_XDECREF(context);
     return rc;
+}
+
+int pa_any_add_callback_in(pa_state *st, PyObject *future, PyObject *fn, PyObject *context)
+{
+    pa_future *f = plain(future);
+    if (f != NULL)
+        return f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
+    PyObject *args[] = {NULL, future, fn, context};
+    return nothing(PyObject_VectorcallMethod(st->names.add_done_callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context));
 }
 
 int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn)
@@ -161,7 +168,7 @@ static long count_of(PyObject *value)
 long pa_any_cancelling(pa_state *st, PyObject *task)
 {
     if (Py_TYPE(task) == st->Task)
-        return pa_task_find(task)->cancels;
+        return pa_task_find(task)->future.cancels;
     return count_of(PyObject_CallMethodNoArgs(task, st->names.cancelling));
 }
 
@@ -177,7 +184,7 @@ int pa_any_hush(pa_state *st, PyObject *future)
     pa_task *t = plain(future) != NULL ? pa_task_find(future) : NULL;
     if (t == NULL)
         return PyObject_SetAttr(future, st->names._log_destroy_pending, Py_False);
-    t->log_destroy = 0;
+    t->future.log_destroy = 0;
     return 0;
 }
 

@@ -79,8 +79,8 @@ static pa_callback *callback_at(pa_future *f, Py_ssize_t i) { return i == 0 ? &f
 int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *context)
 {
     /* a context that only looks like one is left to a Handle, which calls its run() */
-    if (f->native != NULL && arg != NULL && PyContext_CheckExact(context))
-        return pa_loop_soon_callback(f->native, fn, arg, context);
+    if (f->is_native && arg != NULL && PyContext_CheckExact(context))
+        return pa_loop_soon_callback(pa_future_native(f), fn, arg, context);
     if (f->loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
         return -1;

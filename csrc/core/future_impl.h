@@ -18,24 +18,35 @@ typedef struct {
     pa_callback items[];
 } pa_callbacks;
 
+/* What most futures never have. Owned by the future, and made when there is something to put into it. */
+typedef struct {
+    PyObject *exception_tb;  /* the traceback the exception had when it was set */
+    PyObject *cancel_msg;
+    PyObject *cancelled_exc; /* to be raised once */
+    PyObject *source_tb;
+} pa_future_rare;
+
+/* A program may have a million of these: every word counts. */
 typedef struct {
     void *stays_null;      /* from 3.14 on CPython looks for inline attribute values here: never written */
     PyObject *loop;        /* NULL: not initialised */
-    pa_loop *native;       /* the same loop, if it is one of ours */
     pa_state *st;          /* borrowed: the type owns the module */
     pa_callback first;     /* the callback list: its first entry, */
     pa_callbacks *more;    /* then the others, NULL for none; empty whenever `first` is */
     PyObject *value;       /* the result or, with `failed`, the exception */
-    PyObject *exception_tb;
-    PyObject *cancel_msg;
-    PyObject *cancelled_exc;
-    PyObject *source_tb;
-    uint8_t state;
-    uint8_t failed;
-    uint8_t blocking;
-    uint8_t log_tb;
-    uint8_t is_task;
-    uint8_t was_awaited;   /* by a native task, at some time */
+    pa_future_rare *rare;
+    uint8_t state : 2;
+    uint8_t failed : 1;
+    uint8_t blocking : 1;
+    uint8_t log_tb : 1;
+    uint8_t is_task : 1;
+    uint8_t was_awaited : 1; /* by a native task, at some time */
+    uint8_t is_native : 1;   /* the loop is one of ours */
+    /* of tasks only; here, where there is room */
+    uint8_t must_cancel : 1;
+    uint8_t log_destroy : 1;
+    uint8_t ring : 1;      /* its steps may lie in a native loop's ring: a native loop and a real Context */
+    int cancels;           /* requested and not taken back */
 } pa_future;
 
 typedef struct {
@@ -43,14 +54,11 @@ typedef struct {
     pa_link link;          /* in pa_state.tasks while pending */
     PyObject *coro;
     PyObject *context;
-    PyObject *name;        /* NULL: "Task-<number>", made when somebody asks */
+    uintptr_t name;        /* a string, owned; or 2n + 1 for "Task-<n>", made when somebody asks; or 0 */
     PyObject *waiter;      /* the future it waits for */
-    uint64_t number;
-    int cancels;           /* requested and not taken back */
-    uint8_t must_cancel;
-    uint8_t log_destroy;
-    uint8_t ring;          /* its steps may lie in a native loop's ring: a native loop and a real Context */
 } pa_task;
+
+static inline pa_loop *pa_future_native(const pa_future *f) { return f->is_native ? (pa_loop *)f->loop : NULL; }
 
 /* An exact type is known by its deallocator, which no Python class shares. A native type derived from Future (gather()'s, whose cancel()
  * is its own) has pa_future_dealloc, too, and its fields inside its tp_basicsize. */
@@ -109,9 +117,25 @@ PyObject *pa_future_repr(PyObject *self);
 PyObject *pa_future_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 /* An instance with every field zero but st and is_task, not tracked by the GC. New. */
 PyObject *pa_future_alloc(pa_state *st, PyTypeObject *type, int is_task);
+/* The end of deallocation: the memory of an empty, untracked object. */
+void pa_future_free(PyObject *self);
 /* The loop (None or NULL: the current one) and, in debug mode, the source traceback. Any former contents go. 0 or -1. */
 int pa_future_init(PyObject *self, pa_future *f, PyObject *loop);
 int pa_future_init_native(pa_future *f, pa_loop *loop);
+/* A rare field for reading: borrowed, or NULL. */
+#define PA_FUTURE_RARE(f, field) ((f)->rare != NULL ? (f)->rare->field : NULL)
+/* The message given to cancel(), or None. New. */
+static inline PyObject *pa_future_cancel_msg(const pa_future *f)
+{
+    PyObject *msg = PA_FUTURE_RARE(f, cancel_msg);
+    return Py_NewRef(msg != NULL ? msg : Py_None);
+}
+/* The rare fields for writing, made if need be. NULL with MemoryError. */
+pa_future_rare *pa_future_need_rare(pa_future *f);
+/* Takes a new reference; None and NULL are the same. 0 or -1. */
+int pa_future_set_cancel_msg(pa_future *f, PyObject *msg);
+/* The CancelledError that ends the future, for whoever asks first. Steals it. Without memory a new one will be made instead. */
+void pa_future_keep_cancelled(pa_future *f, PyObject *exc);
 int pa_future_traverse_fields(pa_future *f, visitproc visit, void *arg);
 void pa_future_clear_fields(pa_future *f);
 int pa_future_clear(PyObject *self); /* tp_clear; types with fields of their own go on to it */

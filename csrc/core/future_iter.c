@@ -1,11 +1,10 @@
 /* What `await future` iterates over: hands the future to the task once, then returns its result or raises its exception.
  *
- * It owns the future until it is exhausted or closed. As a generator it has send, throw and close; the interpreter uses am_send, so
- * that a result does not travel in a StopIteration. Every await makes one, so a few that were freed are kept in the module state.
+ * It owns the future until it is exhausted or closed. As a generator it has send, throw and close. CPython 3.11 awaits through am_send;
+ * later ones through tp_iternext, where a result has to travel in a StopIteration. Every await makes an iterator, so those that were
+ * freed are kept for the next ones.
  */
 #include "core/future_impl.h"
-
-#define FREE_MAX 64
 
 typedef struct {
     PyObject_HEAD
@@ -18,14 +17,11 @@ PyObject *pa_future_iter(PyObject *self)
     if (f == NULL)
         return NULL;
     pa_state *st = f->st;
-    future_iter *it = (future_iter *)st->free_iters.first;
-    if (it != NULL) {
-        st->free_iters.first = it->future;
-        st->free_iters.len--;
+    future_iter *it = (future_iter *)pa_free_take(&st->free_iters);
+    if (it != NULL)
         PyObject_Init((PyObject *)it, st->FutureIter);
-    } else if ((it = PyObject_GC_New(future_iter, st->FutureIter)) == NULL) {
+    else if ((it = PyObject_GC_New(future_iter, st->FutureIter)) == NULL)
         return NULL;
-    }
     it->future = Py_NewRef(self);
     PyObject_GC_Track(it);
     return (PyObject *)it;
@@ -67,8 +63,7 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
     return PYGEN_RETURN;
 }
 
-/* The instance is made and raised without the detours of calling the class and of PyErr_SetObject(), which cost as much as all the rest
- * of an await that need not wait. (Those would also take a tuple for arguments.) */
+/* Put together by hand: a call of the class takes several times as long, and whoever awaits only looks at `value`. */
 void pa_future_raise_stop(PyObject *value)
 {
     if (value == Py_None) {
@@ -76,13 +71,19 @@ void pa_future_raise_stop(PyObject *value)
         return;
     }
     PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
-    PyObject *args = PyTuple_Pack(1, value);
-    PyObject *stop = args != NULL ? type->tp_new(type, args, NULL) : NULL; /* its __init__ would set the value only */
-    Py_XDECREF(args);
-    if (stop == NULL)
-        return;
-    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
-    pa_err_restore(stop);
+    PyObject *handled = PyErr_GetHandledException(), *args = PyTuple_New(1);
+    PyStopIterationObject *stop = args != NULL ? (PyStopIterationObject *)type->tp_alloc(type, 0) : NULL;
+    if (stop == NULL) {
+        Py_XDECREF(args);
+    } else {
+        PyTuple_SET_ITEM(args, 0, Py_NewRef(value));
+        stop->args = args;
+        stop->value = Py_NewRef(value);
+        if (handled != NULL)
+            PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
+        pa_err_restore((PyObject *)stop);
+    }
+    Py_XDECREF(handled);
 }
 
 /* The interpreter awaits through this one, in spite of am_send: it has to be lean. */
@@ -197,26 +198,10 @@ static void iter_dealloc(PyObject *self)
     future_iter *it = (future_iter *)self;
     PyObject_GC_UnTrack(self);
     Py_XDECREF(it->future);
-    PyObject *module = ((PyHeapTypeObject *)type)->ht_module; /* NULL once the collector has taken the type apart */
-    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
-    if (st != NULL && st->FutureIter == type && st->free_iters.len < FREE_MAX) {
-        it->future = st->free_iters.first;
-        st->free_iters.first = self;
-        st->free_iters.len++;
-    } else {
+    pa_state *st = pa_type_state(type);
+    if (st == NULL || st->FutureIter != type || !pa_free_keep(&st->free_iters, self))
         PyObject_GC_Del(self);
-    }
     Py_DECREF(type);
-}
-
-void pa_future_free_lists(pa_state *st)
-{
-    while (st->free_iters.first != NULL) {
-        PyObject *self = st->free_iters.first;
-        st->free_iters.first = ((future_iter *)self)->future;
-        PyObject_GC_Del(self);
-    }
-    st->free_iters.len = 0;
 }
 
 static PyMethodDef iter_methods[] = {

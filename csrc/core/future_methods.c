@@ -166,6 +166,8 @@ PyObject *pa_future_repr(PyObject *self)
 
 /* ---- Attributes ---- */
 
+static PyObject *or_none(PyObject *obj) { return Py_NewRef(obj != NULL ? obj : Py_None); }
+
 static PyObject *get_state(PyObject *self, void *unused)
 {
     pa_future *f = pa_future_get_alive(self);
@@ -222,13 +224,13 @@ static PyObject *get_exception(PyObject *self, void *unused) { return get_value(
 static PyObject *get_source_traceback(PyObject *self, void *unused)
 {
     pa_future *f = pa_future_get(self);
-    return f != NULL ? Py_NewRef(f->source_tb != NULL ? f->source_tb : Py_None) : NULL;
+    return f != NULL ? or_none(PA_FUTURE_RARE(f, source_tb)) : NULL;
 }
 
 static PyObject *get_cancel_message(PyObject *self, void *unused)
 {
     pa_future *f = pa_future_get(self);
-    return f != NULL ? Py_NewRef(f->cancel_msg != NULL ? f->cancel_msg : Py_None) : NULL;
+    return f != NULL ? pa_future_cancel_msg(f) : NULL;
 }
 
 static int set_cancel_message(PyObject *self, PyObject *value, void *unused)
@@ -238,8 +240,7 @@ static int set_cancel_message(PyObject *self, PyObject *value, void *unused)
         return -1;
     if (value == NULL)
         return pa_err_cannot_delete(self, "_cancel_message");
-    Py_XSETREF(f->cancel_msg, Py_NewRef(value));
-    return 0;
+    return pa_future_set_cancel_msg(f, value);
 }
 
 static PyObject *get_log_traceback(PyObject *self, void *unused)

@@ -417,15 +417,16 @@ static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+int pa_timer_cancel(pa_state *st, PyObject *self)
+{
+    int cancelled = is_cancelled(st, self);
+    return cancelled < 0 || (!cancelled && (tell_loop(st, self) < 0 || cancel(st, self) < 0)) ? -1 : 0;
+}
+
 static PyObject *timer_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL)
-        return NULL;
-    int cancelled = is_cancelled(st, self);
-    if (cancelled < 0 || (!cancelled && (tell_loop(st, self) < 0 || cancel(st, self) < 0)))
-        return NULL;
-    Py_RETURN_NONE;
+    return st != NULL && pa_timer_cancel(st, self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))

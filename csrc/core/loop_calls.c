@@ -1,5 +1,9 @@
 /* See loop_calls.h. */
 #include "core/loop_calls.h"
+#include "core/loop_impl.h"
+#include "core/task.h"
+
+#include <math.h>
 
 int pa_calls_running(pa_state *st, PyObject **loop)
 {
@@ -32,11 +36,56 @@ int pa_calls_current_task(pa_state *st, PyObject *loop, PyObject **task)
     return 0;
 }
 
-PyObject *pa_calls_create_future(pa_state *st, PyObject *loop) { return PyObject_CallMethodNoArgs(loop, st->names.create_future); }
+/* The loop, if it is ours and has its own methods where `bits` are, and is not in debug mode, which looks at every call. Borrowed. */
+static pa_loop *plain(pa_state *st, PyObject *loop, unsigned bits)
+{
+    pa_loop *native = pa_loop_from(st, loop);
+    return native != NULL && !native->debug && !(pa_loop_overrides(native) & bits) ? native : NULL;
+}
+
+PyObject *pa_calls_create_future(pa_state *st, PyObject *loop)
+{
+    pa_loop *native = plain(st, loop, PA_OVER_CREATE_FUTURE);
+    return native != NULL ? pa_future_new(native) : PyObject_CallMethodNoArgs(loop, st->names.create_future);
+}
+
+/* The loop, if it makes tasks as we know it. */
+static pa_loop *makes_tasks(pa_state *st, PyObject *loop)
+{
+    pa_loop *native = plain(st, loop, PA_OVER_CREATE_TASK | PA_OVER_OWN_CREATE_TASK | PA_OVER_SCHEDULING);
+    return native != NULL && native->task_factory == NULL && !native->closed ? native : NULL;
+}
+
+int pa_calls_takes_name(pa_state *st, PyObject *loop) { return makes_tasks(st, loop) != NULL; }
 
 PyObject *pa_calls_create_task(pa_state *st, PyObject *loop, PyObject *coro)
 {
+    pa_loop *native = makes_tasks(st, loop);
+    if (native != NULL)
+        return pa_task_new(native, coro, NULL, NULL, 0);
     return PyObject_CallMethodOneArg(loop, st->names.create_task, coro);
+}
+
+/* The clock of a plain loop. */
+static double clock_now(void) { return (double)pa_sys_clock() / 1e9; }
+
+PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay)
+{
+    PyObject *now = plain(st, loop, PA_OVER_TIME) != NULL ? PyFloat_FromDouble(clock_now())
+                                                            : PyObject_CallMethodNoArgs(loop, st->names.time);
+    PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
+    Py_XDECREF(now);
+    return when;
+}
+
+int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when)
+{
+    if (PyFloat_CheckExact(when) && plain(st, loop, PA_OVER_TIME) != NULL)
+        return PyFloat_AS_DOUBLE(when) <= clock_now();
+    PyObject *now = PyObject_CallMethodNoArgs(loop, st->names.time);
+    int due = now != NULL ? PyObject_RichCompareBool(when, now, Py_LE) : -1;
+    Py_XDECREF(now);
+    return due;
 }
 
 PyObject *pa_calls_soon(pa_state *st, PyObject *loop, PyObject *callback)
@@ -44,20 +93,40 @@ PyObject *pa_calls_soon(pa_state *st, PyObject *loop, PyObject *callback)
     return PyObject_CallMethodOneArg(loop, st->names.call_soon, callback);
 }
 
+/* A TimerHandle in the heap; steals `args`. New. */
+static PyObject *add_timer(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args)
+{
+    PyObject *timer = args != NULL ? pa_timer_new(loop, when_object, when, callback, args, NULL) : NULL;
+    if (timer != NULL && pa_loop_schedule(loop, timer) < 0)
+        Py_CLEAR(timer);
+    Py_XDECREF(args);
+    return timer;
+}
+
 PyObject *pa_calls_at(pa_state *st, PyObject *loop, PyObject *when, PyObject *callback)
 {
-    PyObject *args[] = {loop, when, callback};
-    return PyObject_VectorcallMethod(st->names.call_at, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    pa_loop *native = PyFloat_CheckExact(when) && !isnan(PyFloat_AS_DOUBLE(when))
+                          ? plain(st, loop, PA_OVER_CALL_AT | PA_OVER_SCHEDULING) : NULL;
+    if (native != NULL && !native->closed)
+        return add_timer(native, when, PyFloat_AS_DOUBLE(when), callback, PyTuple_New(0));
+    PyObject *args[] = {NULL, loop, when, callback};
+    return PyObject_VectorcallMethod(st->names.call_at, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject *callback, PyObject *first, PyObject *second)
 {
-    PyObject *args[] = {loop, delay, callback, first, second};
-    return PyObject_VectorcallMethod(st->names.call_later, args, (second != NULL ? 5 : 4) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    pa_loop *native = PyFloat_CheckExact(delay) && second != NULL
+                          ? plain(st, loop, PA_OVER_CALL_LATER | PA_OVER_CALL_AT | PA_OVER_TIME | PA_OVER_SCHEDULING) : NULL;
+    if (native != NULL && !native->closed && !isnan(PyFloat_AS_DOUBLE(delay)))
+        return add_timer(native, NULL, clock_now() + PyFloat_AS_DOUBLE(delay), callback, PyTuple_Pack(2, first, second));
+    PyObject *args[] = {NULL, loop, delay, callback, first, second};
+    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : 4) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 int pa_calls_cancel(pa_state *st, PyObject *handle)
 {
+    if (Py_TYPE(handle) == st->TimerHandle)
+        return pa_timer_cancel(st, handle);
     PyObject *result = PyObject_CallMethodNoArgs(handle, st->names.cancel);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;

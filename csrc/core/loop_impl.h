@@ -38,6 +38,8 @@ enum {
     PA_OVER_TIMER_CANCELLED = 1u << 8,
     PA_OVER_CREATE_TASK = 1u << 10, /* BaseEventLoop.create_task was replaced, and we are not */
     PA_OVER_CREATE_FUTURE = 1u << 11,
+    PA_OVER_CALL_LATER = 1u << 12,
+    PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 
@@ -185,6 +187,7 @@ static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
 
 /* A TimerHandle that is in no heap yet. when_object: what _when shows; NULL for float(when). New. */
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
+int pa_timer_cancel(pa_state *st, PyObject *timer); /* TimerHandle.cancel of an exact one. 0 or -1 */
 /* What call_soon_threadsafe returns: as pa_handle_new. */
 PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context);
 /* Exactly ours: the slots are where we know them and _run is not overridden. */

@@ -53,6 +53,8 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names._write_to_self, PA_OVER_WRITE_TO_SELF},
         {st->names._timer_handle_cancelled, PA_OVER_TIMER_CANCELLED},
         {st->names.create_future, PA_OVER_CREATE_FUTURE},
+        {st->names.create_task, PA_OVER_OWN_CREATE_TASK},
+        {st->names.call_later, PA_OVER_CALL_LATER},
     };
     PyObject *raised = pa_err_take();
     unsigned bits = 0;

@@ -16,9 +16,12 @@
 
 /* ---- Names ---- */
 
+/* The name as far as there is one: borrowed, or NULL. */
+static PyObject *name_object(const pa_task *t) { return t->name & 1 ? NULL : (PyObject *)t->name; }
+
 static int tell_base_name(PyObject *self, pa_task *t)
 {
-    PyObject *args[] = {NULL, self, t->name};
+    PyObject *args[] = {NULL, self, name_object(t)};
     PyObject *result = PyObject_Vectorcall(t->future.st->base_set_name, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     if (result == NULL)
         return -1;
@@ -37,22 +40,29 @@ static PyObject *numbered_name(uint64_t number)
     return PyUnicode_FromStringAndSize(at, end - at);
 }
 
+/* Borrowed; NULL with MemoryError, or for a task without a name. */
 static PyObject *name_of(pa_task *t)
 {
-    if (t->name == NULL)
-        t->name = numbered_name(t->number);
-    return t->name;
+    if (t->name & 1) {
+        PyObject *name = numbered_name((uint64_t)t->name >> 1);
+        if (name == NULL)
+            return NULL;
+        t->name = (uintptr_t)name;
+    }
+    return name_object(t);
 }
 
 /* name None or NULL: the next number. */
 static int set_name(PyObject *self, pa_task *t, PyObject *name)
 {
-    PyObject *str = NULL;
+    uintptr_t word;
     if (name == NULL || name == Py_None)
-        t->number = ++t->future.st->task_name_counter;
-    else if ((str = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name)) == NULL)
+        word = (uintptr_t)++t->future.st->task_name_counter << 1 | 1;
+    else if ((word = (uintptr_t)(PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name))) == 0)
         return -1;
-    Py_XSETREF(t->name, str);
+    PyObject *former = name_object(t);
+    t->name = word;
+    Py_XDECREF(former);
     if (!PA_HAS_SWAP_CURRENT_TASK)
         return 0;
     return name_of(t) != NULL ? tell_base_name(self, t) : -1;
@@ -93,14 +103,14 @@ static int set_context(pa_task *t, PyObject *context)
 /* Everything after the future's part. eager: start at once. */
 static int begin(PyObject *self, pa_task *t, PyObject *coro, PyObject *name, PyObject *context, int eager)
 {
-    t->log_destroy = 0;
+    t->future.log_destroy = 0;
     if (check_coroutine(t, coro) < 0 || set_context(t, context) < 0)
         return -1;
     Py_CLEAR(t->waiter);
-    t->must_cancel = 0;
-    t->log_destroy = 1;
-    t->cancels = 0;
-    t->ring = t->future.native != NULL && PyContext_CheckExact(t->context);
+    t->future.must_cancel = 0;
+    t->future.log_destroy = 1;
+    t->future.cancels = 0;
+    t->future.ring = t->future.is_native && PyContext_CheckExact(t->context);
     Py_XSETREF(t->coro, Py_NewRef(coro));
     if (set_name(self, t, name) < 0)
         return -1;
@@ -108,7 +118,7 @@ static int begin(PyObject *self, pa_task *t, PyObject *coro, PyObject *name, PyO
         return pa_task_soon_step(self, t, NULL) < 0 ? -1 : pa_registry_add(t->future.st, self, &t->link);
     int rc = pa_task_eager_start(self, t);
     if (rc < 0 && PA_TASK_CHECKS_CONTEXT)
-        t->log_destroy = 0;
+        t->future.log_destroy = 0;
     return rc;
 }
 
@@ -178,7 +188,7 @@ static int task_traverse(PyObject *self, visitproc visit, void *arg)
     pa_task *t = (pa_task *)pa_future_find(self);
     Py_VISIT(t->coro);
     Py_VISIT(t->context);
-    Py_VISIT(t->name);
+    Py_VISIT(name_object(t));
     Py_VISIT(t->waiter);
     int rc = pa_future_traverse_fields(&t->future, visit, arg);
     if (rc != 0)
@@ -190,7 +200,7 @@ static int task_traverse(PyObject *self, visitproc visit, void *arg)
 
 static void clear_fields(pa_task *t)
 {
-    t->ring = 0;
+    t->future.ring = 0;
     Py_CLEAR(t->coro);
     Py_CLEAR(t->context);
     Py_CLEAR(t->waiter);
@@ -208,12 +218,12 @@ static int task_clear(PyObject *self)
 static void report_destroyed(PyObject *self, pa_task *t)
 {
     pa_state *st = t->future.st;
-    PyObject *raised = pa_err_take();
+    PyObject *raised = pa_err_take(), *source = PA_FUTURE_RARE(&t->future, source_tb);
     PyObject *context = PyDict_New();
     PyObject *message = PyUnicode_FromString("Task was destroyed but it is pending!");
     if (context == NULL || message == NULL || PyDict_SetItem(context, st->names.message, message) < 0 ||
         PyDict_SetItem(context, st->names.task, self) < 0 ||
-        (t->future.source_tb != NULL && PyDict_SetItem(context, st->names.source_traceback, t->future.source_tb) < 0))
+        (source != NULL && PyDict_SetItem(context, st->names.source_traceback, source) < 0))
         PyErr_WriteUnraisable(self);
     else
         pa_future_call_handler(&t->future, context, self);
@@ -224,7 +234,7 @@ static void report_destroyed(PyObject *self, pa_task *t)
 
 static int is_destroyed_pending(pa_task *t)
 {
-    return t->future.state == PA_FUTURE_PENDING && t->log_destroy && t->future.loop != NULL;
+    return t->future.state == PA_FUTURE_PENDING && t->future.log_destroy && t->future.loop != NULL;
 }
 
 /* It leaves CPython's list (3.14) here: when the collector takes the interpreter apart, nobody may be left to ask in dealloc. */
@@ -253,7 +263,6 @@ static void leave_registries(PyObject *self, pa_task *t)
 
 void pa_task_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     pa_task *t = (pa_task *)pa_future_find(self);
     if ((t->future.log_tb || is_destroyed_pending(t)) && PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
@@ -261,12 +270,11 @@ void pa_task_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     clear_fields(t);
-    Py_CLEAR(t->name);
+    Py_XDECREF(name_object(t));
+    t->name = 0;
     (void)pa_future_base(self)->tp_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    pa_future_free(self);
 }
-
 
 /* ---- Cancelling ---- */
 
@@ -298,7 +306,7 @@ int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg)
     t->future.log_tb = 0;
     if (t->future.state != PA_FUTURE_PENDING)
         return 0;
-    t->cancels++;
+    t->future.cancels++;
     if (t->waiter != NULL) {
         /* it stays in t->waiter: it may be a task that ignores the cancellation and has to be cancelled again */
         int rc = pa_task_cancel_waiter(t, msg);
@@ -306,16 +314,17 @@ int pa_task_do_cancel(PyObject *self, pa_task *t, PyObject *msg)
             return rc;
     }
     /* a step is scheduled or running: it takes the cancellation with it */
-    t->must_cancel = 1;
-    Py_XSETREF(t->future.cancel_msg, Py_NewRef(msg));
+    if (pa_future_set_cancel_msg(&t->future, msg) < 0)
+        return -1;
+    t->future.must_cancel = 1;
     return 1;
 }
 
 int pa_task_do_uncancel(pa_task *t)
 {
-    if (t->cancels > 0 && --t->cancels == 0 && PA_UNCANCEL_TAKES_BACK)
-        t->must_cancel = 0;
-    return t->cancels;
+    if (t->future.cancels > 0 && --t->future.cancels == 0 && PA_UNCANCEL_TAKES_BACK)
+        t->future.must_cancel = 0;
+    return t->future.cancels;
 }
 
 PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
@@ -339,7 +348,7 @@ PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
 static PyObject *task_cancelling(PyObject *self, PyObject *unused)
 {
     pa_task *t = (pa_task *)pa_future_get(self);
-    return t != NULL ? PyLong_FromLong(t->cancels) : NULL;
+    return t != NULL ? PyLong_FromLong(t->future.cancels) : NULL;
 }
 
 PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
@@ -388,7 +397,7 @@ static PyObject *task_get_name(PyObject *self, PyObject *unused)
     pa_task *t = (pa_task *)pa_future_get(self);
     if (t == NULL)
         return NULL;
-    return t->name == NULL && t->number == 0 ? Py_NewRef(Py_None) : Py_XNewRef(name_of(t));
+    return t->name == 0 ? Py_NewRef(Py_None) : Py_XNewRef(name_of(t));
 }
 
 static PyObject *task_set_name(PyObject *self, PyObject *value)
@@ -453,13 +462,13 @@ static PyObject *get_coro(PyObject *self, void *unused) { return task_get_coro(s
 static PyObject *get_must_cancel(PyObject *self, void *unused)
 {
     pa_task *t = (pa_task *)pa_future_get(self);
-    return t != NULL ? PyBool_FromLong(t->must_cancel) : NULL;
+    return t != NULL ? PyBool_FromLong(t->future.must_cancel) : NULL;
 }
 
 static PyObject *get_log_destroy(PyObject *self, void *unused)
 {
     pa_task *t = (pa_task *)pa_future_get(self);
-    return t != NULL ? PyBool_FromLong(t->log_destroy) : NULL;
+    return t != NULL ? PyBool_FromLong(t->future.log_destroy) : NULL;
 }
 
 static int set_log_destroy(PyObject *self, PyObject *value, void *unused)
@@ -472,7 +481,7 @@ static int set_log_destroy(PyObject *self, PyObject *value, void *unused)
     int truth = PyObject_IsTrue(value);
     if (truth < 0)
         return -1;
-    t->log_destroy = (uint8_t)truth;
+    t->future.log_destroy = (uint8_t)truth;
     return 0;
 }
 

@@ -29,8 +29,8 @@ static PyObject *new_step(PyObject *task, PyObject *exc);
 
 int pa_task_soon_step(PyObject *self, pa_task *t, PyObject *exc)
 {
-    if (t->ring && exc == NULL)
-        return pa_loop_soon_step(t->future.native, self);
+    if (t->future.ring && exc == NULL)
+        return pa_loop_soon_step(pa_future_native(&t->future), self);
     PyObject *step = new_step(self, exc);
     PyObject *context = Py_NewRef(t->context);
     int rc = step != NULL ? pa_future_call_soon(&t->future, step, NULL, context) : -1;
@@ -42,8 +42,8 @@ int pa_task_soon_step(PyObject *self, pa_task *t, PyObject *exc)
 int pa_task_soon_wakeup(PyObject *task, PyObject *future)
 {
     pa_task *t = pa_task_find(task);
-    if (t->ring)
-        return pa_loop_soon_wakeup(t->future.native, task, future);
+    if (t->future.ring)
+        return pa_loop_soon_wakeup(pa_future_native(&t->future), task, future);
     if (t->future.loop == NULL)
         return 0; /* the garbage collector took the task apart: nobody is left to be woken */
     PyObject *wakeup = pa_task_wakeup_callable(task);
@@ -81,13 +81,13 @@ static int fail_not_awaited(PyObject *self, pa_task *t, PyObject *future)
 static int begin_wait(pa_task *t, PyObject *future)
 {
     Py_XSETREF(t->waiter, future);
-    if (!t->must_cancel)
+    if (!t->future.must_cancel)
         return 0;
-    PyObject *msg = Py_NewRef(t->future.cancel_msg != NULL ? t->future.cancel_msg : Py_None);
+    PyObject *msg = pa_future_cancel_msg(&t->future);
     int rc = pa_task_cancel_waiter(t, msg);
     Py_DECREF(msg);
     if (rc > 0)
-        t->must_cancel = 0;
+        t->future.must_cancel = 0;
     return rc < 0 ? -1 : 0;
 }
 
@@ -215,11 +215,11 @@ static int act_on_yield(PyObject *self, pa_task *t, PyObject *yielded)
 static int act_on_return(PyObject *self, pa_task *t, PyObject *result)
 {
     pa_future *f = &t->future;
-    if (t->must_cancel) { /* cancelled while it ran for the last time */
-        t->must_cancel = 0;
-        PyObject *msg = Py_XNewRef(f->cancel_msg);
+    if (t->future.must_cancel) { /* cancelled while it ran for the last time */
+        t->future.must_cancel = 0;
+        PyObject *msg = pa_future_cancel_msg(f);
         int rc = pa_future_do_cancel(self, f, msg);
-        Py_XDECREF(msg);
+        Py_DECREF(msg);
         return rc < 0 ? -1 : 0;
     }
     return pa_future_set_result(self, result);
@@ -230,7 +230,7 @@ static int act_on_error(PyObject *self, pa_task *t)
 {
     pa_future *f = &t->future;
     if (PyErr_ExceptionMatches(f->st->CancelledError)) {
-        Py_XSETREF(f->cancelled_exc, pa_err_take());
+        pa_future_keep_cancelled(f, pa_err_take());
         return pa_future_do_cancel(self, f, NULL) < 0 ? -1 : 0;
     }
     PyObject *exc = pa_err_take();
@@ -267,7 +267,7 @@ static PyObject *take_cancellation(pa_task *t, PyObject *exc)
         return NULL;
     exc = is_cancellation ? Py_NewRef(exc) : pa_future_cancelled_error(&t->future);
     if (exc != NULL)
-        t->must_cancel = 0;
+        t->future.must_cancel = 0;
     return exc;
 }
 
@@ -279,7 +279,7 @@ static int run_step(PyObject *self, pa_task *t, PyObject *exc)
         return -1;
     }
     PyObject *cancellation = NULL;
-    if (t->must_cancel && (exc = cancellation = take_cancellation(t, exc)) == NULL)
+    if (t->future.must_cancel && (exc = cancellation = take_cancellation(t, exc)) == NULL)
         return -1;
     PyObject *waited = t->waiter;
     t->waiter = NULL;
@@ -306,7 +306,7 @@ static int run_step(PyObject *self, pa_task *t, PyObject *exc)
 int pa_task_do_step(PyObject *self, pa_task *t, PyObject *exc)
 {
     pa_state *st = t->future.st;
-    pa_loop *native = t->future.native;
+    pa_loop *native = pa_future_native(&t->future);
     if (t->future.loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "uninitialized Task object");
         return -1;
@@ -350,7 +350,7 @@ int pa_task_do_wakeup(PyObject *self, pa_task *t, PyObject *future)
 int pa_task_eager_start(PyObject *self, pa_task *t)
 {
     pa_state *st = t->future.st;
-    pa_loop *native = t->future.native;
+    pa_loop *native = pa_future_native(&t->future);
     PyObject *loop = Py_NewRef(t->future.loop), *context = Py_NewRef(t->context), *previous = NULL, *former = NULL, *raised;
     int rc = pa_current_swap(st, loop, native, self, &previous);
     if (rc < 0)

@@ -331,7 +331,7 @@ static int do_sendto(pa_datagram *self, PyObject *data, PyObject *addr)
     pa_transport *base = &self->base;
     if (base->conn_lost && self->address != Py_None)
         return count_lost_write(base);
-    if (base->lost) { /* what asyncio runs into, having forgotten its loop */
+    if (!base->open) { /* what asyncio runs into, having forgotten its loop; connection_lost() may still send */
         PyErr_SetString(PyExc_AttributeError, "'NoneType' object has no attribute 'call_exception_handler'");
         return -1;
     }

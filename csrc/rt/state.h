@@ -9,6 +9,39 @@
 #include "rt/compat.h"
 #include "base/list.h"
 
+/* Freed objects of one type that wait to be used again, chained through the word behind their head; not known to the collector, and
+ * without a reference to their type. Taken from here an object does not count as an allocation that brings the next collection nearer. */
+typedef struct {
+    PyObject *first;
+    int len;
+} pa_free_objects;
+
+#define PA_FREE_OBJECTS_MAX 128
+
+static inline PyObject **pa_free_next(PyObject *obj) { return (PyObject **)((char *)obj + sizeof(PyObject)); }
+
+/* What was kept last, or NULL; for PyObject_Init. */
+static inline PyObject *pa_free_take(pa_free_objects *list)
+{
+    PyObject *obj = list->first;
+    if (obj != NULL) {
+        list->first = *pa_free_next(obj);
+        list->len--;
+    }
+    return obj;
+}
+
+/* obj: empty, untracked. False if the caller has to free it: the list is full, or its finalizer has run, which the collector remembers. */
+static inline int pa_free_keep(pa_free_objects *list, PyObject *obj)
+{
+    if (list->len >= PA_FREE_OBJECTS_MAX || PyObject_GC_IsFinalized(obj))
+        return 0;
+    *pa_free_next(obj) = list->first;
+    list->first = obj;
+    list->len++;
+    return 1;
+}
+
 /* Whether a class overrides methods that native code goes around, as far as that was looked up last: see streams/common.c. */
 typedef struct {
     PyTypeObject *type; /* borrowed, only compared */
@@ -37,10 +70,7 @@ typedef struct pa_state {
     pa_link handle_runs, handle_waits; /* calls of handles that threads share, and who waits for their end: core/handle_threads.c */
     pa_mutex handle_lock;
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
-    struct { /* iterators of futures that were freed, chained through their future: core/future_iter.c */
-        PyObject *first;
-        int len;
-    } free_iters;
+    pa_free_objects free_iters, free_futures, free_tasks; /* of exactly our types: core/future.c, core/future_iter.c */
     struct { /* operations that were freed, chained through `self`: sync/op.c */
         PyObject *first;
         int len;
@@ -69,6 +99,13 @@ static inline pa_state *pa_state_of_type(PyTypeObject *type)
 static inline pa_state *pa_state_of_class(PyTypeObject *defining_class)
 {
     return (pa_state *)PyType_GetModuleState(defining_class);
+}
+
+/* The state of the module that made `type`, one of ours; NULL once the collector has taken the type apart. */
+static inline pa_state *pa_type_state(PyTypeObject *type)
+{
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module != NULL ? pa_state_of_module(module) : NULL;
 }
 
 /* First in the chain of setups: names and what is imported from asyncio. 0, or -1 with an exception. */

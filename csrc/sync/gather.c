@@ -257,6 +257,7 @@ typedef struct {
     PyObject *children; /* the list */
     PyObject *known;    /* argument -> child */
     PyObject *finished; /* children that were done already, NULL for none */
+    PyObject *context;  /* of all their callbacks: each would copy the same */
 } progress;
 
 /* A new argument becomes a child. Borrowed (known owns it), or NULL. */
@@ -276,7 +277,7 @@ static PyObject *adopt(pa_state *st, progress *p, PyObject *arg)
         if ((p->finished == NULL && (p->finished = PyList_New(0)) == NULL) || PyList_Append(p->finished, child) < 0)
             goto failed;
     } else if (pa_any_add_awaited_by(st, child, p->observer->c) < 0 ||
-               pa_any_add_callback(st, child, (PyObject *)p->observer) < 0) {
+               pa_any_add_callback_in(st, child, (PyObject *)p->observer, p->context) < 0) {
         goto failed;
     }
     Py_DECREF(child);
@@ -361,13 +362,14 @@ static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t narg
         Py_DECREF(function);
         return outer;
     }
-    progress p = {.children = PyList_New(0), .known = PyDict_New()};
+    progress p = {.children = PyList_New(0), .known = PyDict_New(), .context = PyContext_CopyCurrent()};
     if (PA_HAS_CALL_GRAPH) {
         p.loop = Py_NewRef(running);
         if (pa_calls_current_task(st, running, &task) < 0)
             goto done;
     }
-    if (p.children == NULL || p.known == NULL || (p.observer = pa_observer_new(st, &child_kind, NULL, p.children, task)) == NULL)
+    if (p.children == NULL || p.known == NULL || p.context == NULL ||
+        (p.observer = pa_observer_new(st, &child_kind, NULL, p.children, task)) == NULL)
         goto done;
     p.observer->flag = flag;
     outer = gather_all(st, &p, args, nargs);
@@ -377,6 +379,7 @@ done:
     Py_XDECREF(p.children);
     Py_XDECREF(p.known);
     Py_XDECREF(p.finished);
+    Py_XDECREF(p.context);
     Py_XDECREF(task);
     Py_DECREF(running);
     return outer;

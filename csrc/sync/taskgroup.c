@@ -306,6 +306,14 @@ static PyObject *finish_create(group_object *g, PyObject *task)
     return task;
 }
 
+/* Only a coroutine. New. */
+static PyObject *make_alone(group_object *g, PyObject *coro)
+{
+    PyObject *loop = Py_NewRef(g->loop), *task = pa_calls_create_task(g->st, loop, coro);
+    Py_DECREF(loop);
+    return task;
+}
+
 static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"coro", "name", "context", NULL};
@@ -314,7 +322,8 @@ static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t n
     PyObject *given[3];
     if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
         return NULL;
-    return finish_create(g, make_named(g, given));
+    int alone = nargs == 1 && kwnames == NULL && (!PA_HAS_TRAIT(g->st, group_passes_name) || pa_calls_takes_name(g->st, g->loop));
+    return finish_create(g, alone ? make_alone(g, given[0]) : make_named(g, given));
 }
 
 static PyObject *create_task_with_all(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -326,7 +335,7 @@ static PyObject *create_task_with_all(PyObject *self, PyObject *const *args, Py_
     if (nargs == 1) {
         if (check_open(g, args[0]) < 0)
             return NULL;
-        return finish_create(g, make_with_all(g, args[0], args + 1, kwnames));
+        return finish_create(g, kwnames == NULL ? make_alone(g, args[0]) : make_with_all(g, args[0], args + 1, kwnames));
     }
     /* coro by name, alone or among others: rare enough to be taken out of a dict */
     Py_ssize_t at = -1, n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;

@@ -46,17 +46,6 @@ static int cancel_handle(timeout_object *t)
     return rc;
 }
 
-/* loop.time() >= when. 1, 0 or -1. */
-static int is_due(pa_state *st, PyObject *loop, PyObject *when)
-{
-    PyObject *now = PyObject_CallMethodNoArgs(loop, st->names.time);
-    int due = now == NULL ? -1 : PyFloat_CheckExact(now) && PyFloat_CheckExact(when)
-                                   ? PyFloat_AS_DOUBLE(when) <= PyFloat_AS_DOUBLE(now)
-                                   : PyObject_RichCompareBool(when, now, Py_LE);
-    Py_XDECREF(now);
-    return due;
-}
-
 /* Sets the deadline. It is entered. */
 static int schedule(timeout_object *t, PyObject *when)
 {
@@ -69,7 +58,7 @@ static int schedule(timeout_object *t, PyObject *when)
         return 0;
     }
     PyObject *handle = NULL, *callback = NULL, *loop = pa_calls_need_running(st);
-    int due = loop != NULL ? is_due(st, loop, when) : -1;
+    int due = loop != NULL ? pa_calls_is_due(st, loop, when) : -1;
     if (due >= 0)
         callback = has_own_methods(t) ? PyCFunction_New(&on_timeout_def, (PyObject *)t)
                                       : PyObject_GetAttr((PyObject *)t, st->names._on_timeout);
@@ -325,10 +314,7 @@ static PyObject *deadline(pa_state *st, PyObject *delay)
         Py_XDECREF(loop);
         return loop != NULL ? Py_NewRef(Py_None) : NULL;
     }
-    PyObject *now = PyObject_CallMethodNoArgs(loop, st->names.time);
-    if (now != NULL)
-        when = PyNumber_Add(now, delay);
-    Py_XDECREF(now);
+    when = pa_calls_time_plus(st, loop, delay);
     Py_DECREF(loop);
     return when;
 }

@@ -560,3 +560,119 @@ def server_left_open(m):
         del left
         gc.collect()
     Echo.live = 0
+
+
+# ---- datagrams, pipes, children
+
+class DatagramNote(asyncio.DatagramProtocol):
+    def __init__(self, log):
+        self.log = log
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        self.log.append((data, addr))
+        if data == b"fail":
+            raise ValueError("datagram_received")
+
+    def error_received(self, exc):
+        self.log.append(exc)
+
+
+@on_loop
+async def datagrams(m, loop):
+    loop.set_exception_handler(lambda loop, context: log.append(context))
+    log = []
+    server, _ = await loop.create_datagram_endpoint(lambda: DatagramNote(log), local_addr=("127.0.0.1", 0))
+    address = server.get_extra_info("sockname")
+    for _ in range(REPEAT // 4):
+        fixed, _ = await loop.create_datagram_endpoint(lambda: DatagramNote(log), remote_addr=address)
+        free, _ = await loop.create_datagram_endpoint(lambda: DatagramNote(log), local_addr=("127.0.0.1", 0))
+        for data in (b"bytes", bytearray(b"array"), memoryview(b"view"), b"fail"):
+            fixed.sendto(data)
+            free.sendto(data, address)
+        for call in (lambda: fixed.sendto(b"x", ("127.0.0.1", 1)), lambda: fixed.sendto("text")):
+            try:
+                call()
+            except (TypeError, ValueError):
+                pass
+        free.sendto(b"x", ("127.0.0.1", "no port"))           # fatal
+        fixed.sendto(b"x" * 70_000)
+        await until(m, lambda: sum(type(e) is tuple for e in log) >= 8)
+        repr(fixed), fixed.get_extra_info("peername"), free._address
+        fixed.close()
+        free.abort()
+        await m.sleep(0)
+        log.clear()
+    server.close()
+    await m.sleep(0)
+    loop.set_exception_handler(None)
+    log.clear()
+
+
+@on_loop
+async def datagrams_queued(m, loop):
+    for i in range(REPEAT // 8):
+        with tempfile.TemporaryDirectory() as folder:
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            peer.bind(folder + "/s")
+            log = []
+            t, _ = await loop.create_datagram_endpoint(lambda: DatagramNote(log), remote_addr=folder + "/s", family=socket.AF_UNIX)
+            while not t.get_write_buffer_size():
+                t.sendto(b"x" * 1000)
+            for n in range(20):
+                t.sendto(bytearray(b"y" * n))
+            if i % 2:
+                t.abort()
+            else:
+                peer.close()
+                t.close()
+                await until(m, lambda: t._sock is None)
+            peer.close()
+            await m.sleep(0)
+            log.clear()
+
+
+@on_loop
+async def pipes(m, loop):
+    for i in range(REPEAT // 4):
+        r, w = os.pipe()
+        log = []
+
+        class Note(asyncio.Protocol):
+            def data_received(self, data):
+                log.append(data)
+
+            def connection_lost(self, exc):
+                log.append(exc)
+        reader, _ = await loop.connect_read_pipe(Note, os.fdopen(r, "rb", 0))
+        writer, _ = await loop.connect_write_pipe(Note, os.fdopen(w, "wb", 0))
+        repr(reader), repr(writer), reader.get_extra_info("pipe")
+        if i % 3 == 0:
+            reader.pause_reading()
+            while not writer.get_write_buffer_size():
+                writer.write(bytearray(10_000))
+            writer.write(b"more")
+            reader.close()
+        elif i % 3 == 1:
+            writer.write(b"data")
+            writer.close()
+        else:
+            reader.close()
+            writer.abort()
+        await until(m, lambda: sum(not isinstance(e, bytes) for e in log) == 2)
+        with open(os.__file__, "rb") as file:
+            try:
+                await loop.connect_read_pipe(Note, file)
+            except ValueError:
+                pass
+        log.clear()
+
+
+@on_loop
+async def subprocesses(m, loop):
+    for _ in range(3):
+        p = await m.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+        assert await p.communicate(b"data") == (b"data", None)
+        await loop.getaddrinfo("::1", 80)

@@ -9,6 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.timeout(300)                        # more than the process is given
 @pytest.mark.parametrize("name", ["test_futures.py", "test_tasks.py", "test_handles.py", "test_order.py", "test_hostile.py",
                                   "test_streams.py"])
 def test_with_a_collection_at_every_allocation(name):

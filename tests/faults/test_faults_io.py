@@ -1,0 +1,293 @@
+"""Datagrams, pipes and children when system calls fail or fall short."""
+import errno
+
+import pytest
+
+DATAGRAMS = '''
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.log = []
+    def connection_made(self, t):
+        self.transport = t
+    def datagram_received(self, data, addr):
+        self.log.append(data)
+    def error_received(self, exc):
+        self.log.append(exc.errno)
+    def connection_lost(self, exc):
+        self.log.append(["lost", exc])
+
+async def pair(loop):
+    t, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    t, client = await loop.create_datagram_endpoint(Datagrams, remote_addr=t.get_extra_info("sockname"))
+    t, free = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    return server, client, free
+
+async def end(*protocols):
+    clear()
+    for p in protocols:
+        p.transport.close()
+    await until(lambda: all(p.log and p.log[-1] == ["lost", None] for p in protocols))
+'''
+
+PIPES = '''
+async def pipe_reader(loop):
+    r, w = os.pipe()
+    t, p = await loop.connect_read_pipe(Note, os.fdopen(r, "rb", 0))
+    return t, p, w
+
+async def pipe_writer(loop):
+    r, w = os.pipe()
+    os.set_blocking(r, False)
+    t, p = await loop.connect_write_pipe(Note, os.fdopen(w, "wb", 0))
+    return t, p, r
+'''
+
+
+@pytest.mark.parametrize("error", [errno.ECONNREFUSED, errno.ENOMEM, errno.ENOBUFS, errno.EHOSTUNREACH])
+def test_receiving_a_datagram_fails(faulted, error):
+    """The protocol is told, and the next one is received."""
+    faulted(DATAGRAMS + '''
+error = int(sys.argv[1])
+with serving() as loop:
+    async def main():
+        server, client, free = await pair(loop)
+        fault("recvfrom", 1, error)
+        client.transport.sendto(b"one")
+        await until(lambda: b"one" in server.log)
+        assert server.log == [error, b"one"], server.log
+        await end(server, client, free)
+    loop.run_until_complete(main())
+assert not reports
+''', error)
+
+
+@pytest.mark.parametrize("error", [errno.ECONNREFUSED, errno.EPERM, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM, errno.ENETUNREACH])
+@pytest.mark.parametrize("call", ["send", "sendto"])
+def test_sending_a_datagram_fails(faulted, error, call):
+    faulted(DATAGRAMS + '''
+error, call = int(sys.argv[1]), sys.argv[2]
+with serving() as loop:
+    async def main():
+        server, client, free = await pair(loop)
+        sender = client if call == "send" else free
+        to = None if call == "send" else server.transport.get_extra_info("sockname")
+        fault(call, 1, error)
+        sender.transport.sendto(b"one", to)
+        assert sender.log == [error], sender.log
+        sender.transport.sendto(b"two", to)
+        await until(lambda: server.log == [b"two"])
+        await end(server, client, free)
+    loop.run_until_complete(main())
+assert not reports
+''', error, call)
+
+
+@pytest.mark.parametrize("call", ["send", "sendto"])
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EINTR])
+def test_sending_a_datagram_has_to_wait(faulted, error, call):
+    """All arrive, once and in order; EINTR is tried again at once."""
+    faulted(DATAGRAMS + '''
+error, call = int(sys.argv[1]), sys.argv[2]
+with serving() as loop:
+    async def main():
+        server, client, free = await pair(loop)
+        sender = client if call == "send" else free
+        to = None if call == "send" else server.transport.get_extra_info("sockname")
+        for nth in (1, 2, 3):
+            clear()
+            fault(call, nth, error)
+            server.log.clear()
+            for i in range(5):
+                sender.transport.sendto(b"%d" % i, to)
+            waits = sender.transport.get_write_buffer_size() > 0
+            assert waits == (error == errno.EAGAIN), waits
+            await until(lambda: len(server.log) == 5)
+            assert server.log == [b"%d" % i for i in range(5)]
+            await until(lambda: sender.transport.get_write_buffer_size() == 0)
+        await end(server, client, free)
+    loop.run_until_complete(main())
+assert not reports
+''', error, call)
+
+
+@pytest.mark.parametrize("call,error", [("epoll_ctl", errno.ENOMEM), ("malloc", errno.ENOMEM), ("getsockname", errno.ENOBUFS),
+                                        ("getpeername", errno.ENOBUFS)])
+def test_making_an_endpoint_fails_anywhere(faulted, call, error):
+    """For every n: an error, or an endpoint that can be closed; nothing left open."""
+    faulted(DATAGRAMS + '''
+call, error = sys.argv[1], int(sys.argv[2])
+for nth in range(1, 8):
+    with serving() as loop:
+        async def main():
+            fault(call, nth, error)
+            try:
+                t, p = await asyncio.wait_for(loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0)), 5)
+            except (OSError, MemoryError):
+                clear()
+            else:
+                await end(p)
+        with contextlib.suppress(MemoryError):
+            loop.run_until_complete(main())
+''', call, error, resource_warnings=False, timeout=100)
+
+
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
+def test_no_room_in_the_poller_for_a_waiting_datagram(faulted, error):
+    """The caller is told; the endpoint can be closed."""
+    faulted(DATAGRAMS + '''
+error = int(sys.argv[1])
+with serving() as loop:
+    async def main():
+        server, client, free = await pair(loop)
+        fault("send", 1, errno.EAGAIN)
+        fault("epoll_ctl", 1, error)
+        try:
+            client.transport.sendto(b"one")
+        except (OSError, MemoryError):
+            pass
+        else:
+            raise AssertionError("no error")
+        clear()
+        client.transport.sendto(b"two")
+        await until(lambda: server.log == [b"two"])
+        await end(server, client, free)
+    loop.run_until_complete(main())
+''', error)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EBADF, errno.ENOMEM])
+def test_reading_a_pipe_fails(faulted, error):
+    """EIO, of a terminal whose other side is gone, is told to nobody but the protocol."""
+    faulted(PIPES + '''
+error = int(sys.argv[1])
+with serving() as loop:
+    async def main():
+        t, p, w = await pipe_reader(loop)
+        fault("read", 1, error)
+        os.write(w, b"x")
+        await until(lambda: len(p.log) == 2)
+        assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
+        os.close(w)
+    loop.run_until_complete(main())
+assert len(reports) == (error != errno.EIO), reports
+''', error)
+
+
+def test_reading_falls_short(faulted):
+    faulted(PIPES + '''
+with serving() as loop:
+    async def main():
+        t, p, w = await pipe_reader(loop)
+        fault("read", -1, 0, 3)
+        os.write(w, b"0123456789")
+        await until(lambda: len(p.data) == 10)
+        assert p.data == b"0123456789"
+        clear()
+        fault("read", 1, errno.EAGAIN)
+        os.write(w, b"more")
+        await until(lambda: p.data.endswith(b"more"))
+        os.close(w)
+        await until(lambda: p.log[-1] == ["lost", None])
+        assert p.log == ["made", "eof", ["lost", None]]
+    loop.run_until_complete(main())
+assert not reports
+''')
+
+
+@pytest.mark.parametrize("error", [errno.EPIPE, errno.ENOSPC, errno.EIO, errno.ENOMEM])
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_writing_a_pipe_fails(faulted, error, when):
+    faulted(PIPES + '''
+error, when = int(sys.argv[1]), sys.argv[2]
+with serving() as loop:
+    async def main():
+        t, p, r = await pipe_writer(loop)
+        if when == "later":
+            fault("write", 1, errno.EAGAIN)
+            t.write(b"waits")
+            assert t.get_write_buffer_size() == 5
+            clear()
+        fault("write", 1, error)
+        if when == "at once":
+            t.write(b"data")
+            assert t.is_closing()
+        await until(lambda: len(p.log) == 2)
+        assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
+        os.close(r)
+    loop.run_until_complete(main())
+assert not reports, reports
+''', error, when)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7])
+def test_writing_falls_short(faulted, limit):
+    faulted(PIPES + '''
+limit = int(sys.argv[1])
+with serving() as loop:
+    async def main():
+        t, p, r = await pipe_writer(loop)
+        data = bytes(range(256))
+        fault("write", 1, 0, limit)
+        fault("writev", 1, 0, limit)
+        for i in range(0, 256, 16):
+            t.write(data[i:i + 16])
+        assert t.get_write_buffer_size() == 256 - limit
+        t.write(bytearray(b"end"))
+        t.close()
+        got = b""
+        async def read():
+            nonlocal got
+            while not got.endswith(b"end"):
+                with contextlib.suppress(BlockingIOError):
+                    got += os.read(r, 1000)
+                await asyncio.sleep(0)
+        await asyncio.wait_for(read(), 10)
+        assert got == data + b"end"
+        await until(lambda: p.log[-1] == ["lost", None])
+        os.close(r)
+    loop.run_until_complete(main())
+assert not reports
+''', limit)
+
+
+@pytest.mark.parametrize("call,error", [("fstat", errno.EBADF), ("fcntl", errno.EBADF), ("epoll_ctl", errno.ENOMEM), ("malloc", errno.ENOMEM)])
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_making_a_pipe_fails_anywhere(faulted, call, error, side):
+    faulted(PIPES + '''
+call, error, side = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+for nth in range(1, 6):
+    with serving() as loop:
+        async def main():
+            r, w = os.pipe()
+            mine, other = (os.fdopen(r, "rb", 0), w) if side == "reader" else (os.fdopen(w, "wb", 0), r)
+            connect = loop.connect_read_pipe if side == "reader" else loop.connect_write_pipe
+            fault(call, nth, error)
+            try:
+                t, p = await asyncio.wait_for(connect(Note, mine), 5)
+            except (OSError, MemoryError):
+                clear()
+            else:
+                clear()
+                t.close()
+                await until(lambda: p.log[-1] == ["lost", None])
+            mine.close()
+            os.close(other)
+        with contextlib.suppress(MemoryError):
+            loop.run_until_complete(main())
+''', call, error, side, resource_warnings=False, timeout=100)
+
+
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
+def test_no_room_in_the_poller_for_a_child(faulted, error):
+    """Then a thread waits."""
+    faulted('''
+error = int(sys.argv[1])
+with serving() as loop:
+    async def main():
+        for nth in range(1, 4):
+            fault("epoll_ctl", nth, error)
+            p = await asyncio.create_subprocess_shell("exit 3")
+            clear()
+            assert await asyncio.wait_for(p.wait(), 10) == 3
+    loop.run_until_complete(main())
+''', error)

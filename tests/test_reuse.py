@@ -1,0 +1,125 @@
+"""Freed futures and tasks are used again: nothing of the former may be found in the new one, and each tells of itself at its end."""
+import asyncio
+import gc
+import weakref
+
+import _asyncio
+import pytest
+
+ROUNDS = 300  # more than are kept
+
+
+async def identity(value):
+    return value
+
+
+async def wait(future):
+    await future
+
+
+def test_a_future_from_the_free_list_is_as_new(aio, loop):
+    for _ in range(ROUNDS):
+        old = loop.create_future()
+        old.attribute = [1]
+        old.add_done_callback(print)
+        old.add_done_callback(repr)
+        old._asyncio_future_blocking = True
+        reference = weakref.ref(old)
+        old.remove_done_callback(print)
+        old.remove_done_callback(repr)
+        old.cancel("message")
+        del old
+        assert reference() is None
+        new = loop.create_future()
+        assert not hasattr(new, "attribute")
+        assert not new._callbacks and new._cancel_message is None and not new._asyncio_future_blocking
+        assert not new.done() and not new.cancelled() and weakref.getweakrefcount(new) == 0
+        assert new._exception is None and new._result is None and not new._log_traceback
+        del new
+
+
+def test_a_task_from_the_free_list_is_as_new(aio, loop):
+    async def main():
+        names = set()
+        for i in range(ROUNDS):
+            old = loop.create_task(wait(loop.create_future()), name="old")
+            old.attribute = [1]
+            await aio.sleep(0)
+            assert old.cancel("message") and old.cancel()
+            await aio.wait([old])   # a traceback from `await old` would keep it alive
+            assert old.cancelled() and old.cancelling() == 2
+            reference = weakref.ref(old)
+            del old
+            assert reference() is None
+            new = loop.create_task(identity(i))
+            assert not hasattr(new, "attribute")
+            assert new.cancelling() == 0 and not new._must_cancel and new._fut_waiter is None and new._log_destroy_pending
+            names.add(new.get_name())
+            assert await new == i
+            del new
+        assert len(names) == ROUNDS and "old" not in names
+    loop.run_until_complete(main())
+
+
+def test_nothing_of_the_base_is_left(aio, loop):
+    """Somebody may call asyncio's own methods on our objects."""
+    for make in (loop.create_future, lambda: loop.create_task(wait(loop.create_future()))):
+        for _ in range(3):
+            future = make()
+            if aio is not asyncio:
+                _asyncio.Future.__init__(future, loop=loop)
+                _asyncio.Future.set_result(future, 1)
+                assert _asyncio.Future.done(future)
+            if asyncio.iscoroutine(getattr(future, "_coro", None)):
+                future.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    loop.run_until_complete(future)
+            del future
+            again = loop.create_future()
+            assert not _asyncio.Future.done(again)
+            del again
+
+
+def test_each_reports_its_exception(aio, loop, errors):
+    """The collector remembers of an object that its finalizer has run: such a one must not come back."""
+    def drop(cyclic):
+        future = loop.create_future()
+        if cyclic:
+            future.me = future
+        future.set_exception(ValueError("nobody asks"))
+
+    for cyclic in (False, True, False, True, False):
+        for _ in range(ROUNDS):
+            drop(cyclic)
+        gc.collect()
+        assert len(errors.take()) == ROUNDS
+
+
+def test_each_destroyed_task_is_reported(aio, loop, errors):
+    async def main():
+        for _ in range(4):
+            for _ in range(50):
+                # a cycle that only the collector can undo: future -> task -> coroutine -> future
+                loop.create_task(wait(loop.create_future()))
+            await aio.sleep(0)
+            gc.collect()
+            reports = errors.take()
+            assert len(reports) == 50 and {r["message"] for r in reports} == {"Task was destroyed but it is pending!"}
+    loop.run_until_complete(main())
+
+
+def test_rare_fields_go_with_the_future(aio, loop):
+    class Message:
+        pass
+
+    def fill(future):
+        message = Message()
+        future._cancel_message = message
+        future.cancel(message)
+        with pytest.raises(asyncio.CancelledError):
+            future.result()
+        return weakref.ref(message)
+
+    references = [fill(loop.create_future()) for _ in range(10)]
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 10

@@ -121,7 +121,7 @@ def judge(mode, module, cls, test, result, reasons, timeout):
             return "no loop", ""
     else:
         verdict, text = "failed", result["text"]
-    reason = reasons.find(module, cls, test)
+    reason = reasons.find(mode, module, cls, test)
     if reason is not None:
         reasons.used.add(reason)
         return "not applicable", reason
@@ -145,7 +145,7 @@ def run_module(mode, module, only, options, reasons, log):
         tests = [t for t in tests if not only or any(f"{cls}.{t}".startswith(prefix) for prefix in only)]
         if not tests:
             continue
-        listed = [t for t in tests if reasons.find(module, cls, t)]      # some of them hang: they get less time
+        listed = [t for t in tests if reasons.find(mode, module, cls, t)]      # some of them hang: they get less time
         results = run_class(mode, module, cls, [t for t in tests if t not in listed], options.timeout)
         results.update(run_class(mode, module, cls, listed, min(options.timeout, 10)))
         for test, result in results.items():

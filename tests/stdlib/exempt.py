@@ -2,12 +2,13 @@
 import fnmatch
 import sys
 
-VERSION = sys.version_info[:2]
+VERSION = "%d.%d" % sys.version_info[:2]
 
 
 class Reasons:
     """The file's entries. A line that begins in the first column and is no comment is a reason; the indented lines below it name
-    the tests, FILE.CLASS.TEST with * for any text. `[3.11 3.12]` after a name: on these versions only."""
+    the tests, FILE.CLASS.TEST with * for any text. `[3.11 3.12]` after a name: on these versions only; `[types]`: in
+    these modes only."""
 
     def __init__(self, path):
         self.entries, self.used = [], set()
@@ -21,14 +22,14 @@ class Reasons:
             name, _, versions = line.strip().partition(" ")
             if reason is None or name.count(".") < 1:
                 raise ValueError(f"{path}:{number}: not a test with a reason: {line}")
-            self.entries.append((name, reason, [tuple(map(int, v.split("."))) for v in versions.strip("[] ").split()]))
+            self.entries.append((name, reason, versions.strip("[] ").split()))
 
-    def find(self, module, cls, test):
-        for pattern, reason, versions in self.entries:
-            if fnmatch.fnmatchcase(f"{module}.{cls}.{test}", pattern) and (not versions or VERSION in versions):
+    def find(self, mode, module, cls, test):
+        for pattern, reason, only in self.entries:
+            if fnmatch.fnmatchcase(f"{module}.{cls}.{test}", pattern) and (not only or VERSION in only or mode in only):
                 return reason
         return None
 
     def unused(self):
-        return [reason for reason in dict.fromkeys(reason for _, reason, versions in self.entries
-                                                   if not versions or VERSION in versions) if reason not in self.used]
+        return [reason for reason in dict.fromkeys(reason for _, reason, only in self.entries
+                                                   if not only or VERSION in only) if reason not in self.used]

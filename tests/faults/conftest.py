@@ -12,16 +12,10 @@ ROOT = HERE.parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(600))        # the first test waits for a build
-
-
-def pytest_collection_modifyitems(items):
     """The build is on the first test's time, and a busy machine takes minutes for it."""
     for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.timeout(480))
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")

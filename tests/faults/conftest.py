@@ -17,6 +17,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(600))        # the first test waits for a build
 
 
+def pytest_collection_modifyitems(items):
+    """The build is on the first test's time, and a busy machine takes minutes for it."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(480))
+
+
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory):
     """The directory to put on PYTHONPATH for a pyasync whose system calls can be made to fail."""

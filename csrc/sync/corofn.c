@@ -68,10 +68,20 @@ static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_F
 
 static PyObject *get_module(PyObject *self, void *unused) { return PyUnicode_FromString("pyasync"); }
 
-/* Empty; mock looks for it before it asks whether this is a coroutine function. */
+/* Empty, but with a coroutine's flag; mock looks for it before it asks whether this is a coroutine function. */
 static PyObject *get_code(PyObject *self, void *unused)
 {
-    return (PyObject *)PyCode_NewEmpty("<pyasync>", ((corofn *)self)->def->name, 1);
+    PyObject *code = (PyObject *)PyCode_NewEmpty("<pyasync>", ((corofn *)self)->def->name, 1), *result = NULL;
+    PyObject *replace = code != NULL ? PyObject_GetAttrString(code, "replace") : NULL;
+    PyObject *flags = replace != NULL ? Py_BuildValue("{si}", "co_flags", CO_COROUTINE) : NULL;
+    PyObject *nothing = flags != NULL ? PyTuple_New(0) : NULL;
+    if (nothing != NULL)
+        result = PyObject_Call(replace, nothing, flags);
+    Py_XDECREF(nothing);
+    Py_XDECREF(flags);
+    Py_XDECREF(replace);
+    Py_XDECREF(code);
+    return result;
 }
 
 static PyObject *or_missing(PyObject *mark, const char *name)
@@ -89,6 +99,29 @@ static PyObject *get_asyncio_mark(PyObject *self, void *unused)
 static PyObject *get_inspect_mark(PyObject *self, void *unused)
 {
     return or_missing(((corofn *)self)->st->inspect_coroutine_mark, "_is_coroutine_marker");
+}
+
+/* Where inspect has no mark for callables (3.11), it takes for a coroutine function what looks like a Python function and has such code:
+ * then there are these attributes, too. */
+static PyObject *get_function_looks(PyObject *self, void *name)
+{
+    return or_missing(((corofn *)self)->st->inspect_coroutine_mark == NULL ? Py_None : NULL, name);
+}
+
+/* inspect would read it from the code of what looks like a function. */
+static PyObject *get_signature(PyObject *self, void *name)
+{
+    PyObject *text = get_function_looks(self, name);
+    if (text == NULL)
+        return NULL;
+    Py_SETREF(text, get_text_signature(self, NULL));
+    PyObject *inspect = text != NULL ? PyImport_ImportModule("inspect") : NULL;
+    PyObject *class = inspect != NULL ? PyObject_GetAttrString(inspect, "Signature") : NULL;
+    PyObject *result = class != NULL ? PyObject_CallMethod(inspect, "_signature_fromstr", "OOO", class, self, text) : NULL;
+    Py_XDECREF(class);
+    Py_XDECREF(inspect);
+    Py_XDECREF(text);
+    return result;
 }
 
 static PyObject *reduce(PyObject *self, PyObject *unused)
@@ -136,6 +169,10 @@ static PyGetSetDef getset[] = {
     {"__code__", get_code, NULL, NULL, NULL},
     {"__doc__", get_doc, NULL, NULL, NULL},
     {"__text_signature__", get_text_signature, NULL, NULL, NULL},
+    {"__signature__", get_signature, NULL, NULL, "__signature__"},
+    {"__defaults__", get_function_looks, NULL, NULL, "__defaults__"},
+    {"__kwdefaults__", get_function_looks, NULL, NULL, "__kwdefaults__"},
+    {"__annotations__", get_function_looks, NULL, NULL, "__annotations__"},
     {"_is_coroutine", get_asyncio_mark, NULL, NULL, NULL},
     {"_is_coroutine_marker", get_inspect_mark, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -363,13 +363,14 @@ static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t narg
         return outer;
     }
     progress p = {.children = PyList_New(0), .known = PyDict_New(), .context = PyContext_CopyCurrent()};
+    if (p.children == NULL || p.known == NULL || p.context == NULL)
+        goto done;
     if (PA_HAS_CALL_GRAPH) {
         p.loop = Py_NewRef(running);
         if (pa_calls_current_task(st, running, &task) < 0)
             goto done;
     }
-    if (p.children == NULL || p.known == NULL || p.context == NULL ||
-        (p.observer = pa_observer_new(st, &child_kind, NULL, p.children, task)) == NULL)
+    if ((p.observer = pa_observer_new(st, &child_kind, NULL, p.children, task)) == NULL)
         goto done;
     p.observer->flag = flag;
     outer = gather_all(st, &p, args, nargs);

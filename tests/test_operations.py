@@ -184,6 +184,8 @@ def throwing(aio, loop, kind, at):
 @pytest.mark.parametrize("at", ["created", "suspended", "done"])
 @pytest.mark.parametrize("kind", THROWS)
 def test_throw(same, kind, at):
+    if (kind, at) == ("stop", "created") and hasattr(sys, "gettotalrefcount"):
+        pytest.skip("a debug build of CPython aborts when StopIteration is thrown into a coroutine that has not begun")
     same(throwing, kind, at)
 
 

@@ -468,7 +468,7 @@ static int schedule_start(pa_transport *self, PyObject *waiter)
     if (made != NULL)
         results[0] = PyObject_CallMethodObjArgs(self->loop_obj, call_soon, made, (PyObject *)self, NULL);
     if (results[0] != NULL)
-        start = PyObject_GetAttrString((PyObject *)self, "_start_polling");
+        start = PyObject_GetAttr((PyObject *)self, self->st->names._start_polling);
     if (start != NULL)
         results[1] = PyObject_CallMethodOneArg(self->loop_obj, call_soon, start);
     if (results[1] != NULL && waiter != NULL && waiter != Py_None)

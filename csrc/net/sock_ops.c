@@ -276,7 +276,7 @@ static PyObject *wait_for(sock_op *self, pa_loop *loop)
     self->handle = PyObject_CallMethodObjArgs(
         self->loop, self->kind->writing ? self->st->names._add_writer : self->st->names._add_reader, self->number, (PyObject *)self, NULL);
     if (self->handle != NULL)
-        stop = PyObject_GetAttrString((PyObject *)self, "_stop");
+        stop = PyObject_GetAttr((PyObject *)self, self->st->names._stop);
     if (stop != NULL)
         added = PyObject_CallMethodOneArg(future, self->st->names.add_done_callback, stop);
     if (added == NULL) {

@@ -222,7 +222,7 @@ static int is_coroutine(pa_op *op, PyObject *obj)
         return 1;
     if (!PyGen_CheckExact(obj))
         return 0;
-    PyObject *code = PyObject_GetAttrString(obj, "gi_code");
+    PyObject *code = PyObject_GetAttr(obj, op->st->names.gi_code);
     if (code == NULL)
         return -1;
     int answer = PyCode_Check(code) && (((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE);
@@ -231,11 +231,11 @@ static int is_coroutine(pa_op *op, PyObject *obj)
 }
 
 /* A coroutine that somebody awaits already. 0, or -1 with RuntimeError. */
-static int check_not_awaited(PyObject *coro)
+static int check_not_awaited(pa_op *op, PyObject *coro)
 {
     if (!PyCoro_CheckExact(coro))
         return 0;
-    PyObject *inner = PyObject_GetAttrString(coro, "cr_await");
+    PyObject *inner = PyObject_GetAttr(coro, op->st->names.cr_await);
     int free = inner == Py_None;
     Py_XDECREF(inner);
     if (inner != NULL && !free)
@@ -248,7 +248,7 @@ static PyObject *await_iterator(pa_op *op, PyObject *obj)
 {
     int itself = is_coroutine(op, obj);
     if (itself != 0)
-        return itself > 0 && check_not_awaited(obj) == 0 ? Py_NewRef(obj) : NULL;
+        return itself > 0 && check_not_awaited(op, obj) == 0 ? Py_NewRef(obj) : NULL;
     PyAsyncMethods *async = Py_TYPE(obj)->tp_as_async;
     if (async == NULL || async->am_await == NULL) {
         pa_err_cannot_await(obj);

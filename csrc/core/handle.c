@@ -166,8 +166,9 @@ static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
         return call_and_report(st, loop, handle);
     if (pa_handle_wait(st, handle) < 0)
         return -1;
-    if (is_cancelled(st, handle))
-        return 0;
+    int cancelled = is_cancelled(st, handle);
+    if (cancelled != 0)
+        return cancelled < 0 ? -1 : 0;
     pa_handle_run_record run;
     pa_handle_run_begin(st, handle, &run);
     int rc = call_and_report(st, loop, handle);

@@ -86,8 +86,16 @@ bool pa_loop_defer(pa_loop *loop, pa_deferred *work);
 /* The work is done, or not needed any more. Idempotent; may drop the loop's reference to the owner. */
 void pa_loop_undefer(pa_loop *loop, pa_deferred *work);
 
-/* How many entries wait in the ready ring. What user code did not change it scheduled nothing on this loop. */
-size_t pa_loop_ready_len(const pa_loop *loop);
+/* What user code that was called has scheduled shows in this: whether it put anything into the ready ring or the inbox, set a timer, or
+ * stopped the loop. */
+typedef struct {
+    size_t ready, inbox;
+    uint64_t timers;
+    bool stopping;
+} pa_loop_activity;
+
+pa_loop_activity pa_loop_activity_of(pa_loop *loop);
+bool pa_loop_was_active(pa_loop *loop, pa_loop_activity before);
 
 /* ---- Properties ---- */
 

@@ -135,7 +135,19 @@ static int run_ready(pa_loop *loop)
     return rc;
 }
 
-size_t pa_loop_ready_len(const pa_loop *loop) { return pa_ready_ring_len(&loop->ready); }
+pa_loop_activity pa_loop_activity_of(pa_loop *loop)
+{
+    pa_mutex_lock(&loop->inbox_lock);
+    size_t inbox = pa_ready_ring_len(&loop->inbox);
+    pa_mutex_unlock(&loop->inbox_lock);
+    return (pa_loop_activity){pa_ready_ring_len(&loop->ready), inbox, loop->timers.next_seq, loop->stopping};
+}
+
+bool pa_loop_was_active(pa_loop *loop, pa_loop_activity before)
+{
+    pa_loop_activity now = pa_loop_activity_of(loop);
+    return now.ready != before.ready || now.inbox != before.inbox || now.timers != before.timers || now.stopping != before.stopping;
+}
 
 /* ---- Waiting ---- */
 

@@ -7,7 +7,8 @@
  *
  * Receiving: asyncio gives the protocol one datagram in a tick. Whoever relies on that does so because its callbacks schedule something
  * (a task that has to run before the next datagram comes). So after a datagram the next is taken at once only if the protocol
- * scheduled nothing, and a bounded number of them: nobody can tell, and the others have their turn.
+ * scheduled nothing, on this loop or from another thread, set no timer and did not stop the loop; and a bounded number of them, so that
+ * others have their turn. What can still be told: other descriptors that became ready meanwhile are reported after the batch.
  *
  * Addresses of IPv4, IPv6 and Unix sockets are translated here; whatever is not plain numbers (a host name to be resolved, another
  * family, an argument that is wrong) is left to the Python socket, with its results and errors. A peer that is sent to repeatedly is
@@ -43,7 +44,7 @@ typedef struct {
 
 static void remember(pa_datagram *self, PyObject *object, const struct sockaddr_storage *raw, socklen_t len)
 {
-    if (len > sizeof(self->known_raw) || raw->ss_family == AF_UNIX)
+    if (len == 0 || len > sizeof(self->known_raw) || raw->ss_family == AF_UNIX)
         return;
     memcpy(&self->known_raw, raw, len);
     self->known_len = len;
@@ -161,13 +162,13 @@ static int read_ready(pa_transport *self)
         if (self->conn_lost || !(self->watch.events & PA_POLL_IN))
             return 0;
         PyObject *data = NULL, *from = NULL;
-        size_t scheduled = pa_loop_ready_len(self->loop);
+        pa_loop_activity before = pa_loop_activity_of(self->loop);
         int got = receive(self, &data, &from);
         if (got <= 0)
             return got == 0 ? 0 : failed(self, READ_ERROR);
         if (deliver(self, data, from) < 0)
             return -1;
-        if (self->loop == NULL || pa_loop_is_debug(self->loop) || pa_loop_ready_len(self->loop) != scheduled)
+        if (self->loop == NULL || pa_loop_is_debug(self->loop) || pa_loop_was_active(self->loop, before))
             return 0;
     }
     return 0;
@@ -209,6 +210,11 @@ static int send_one(pa_datagram *self, PyObject *data, PyObject *to)
         n = -EBADF;
     else if (self->connected)
         n = pa_sys_send(base->fd, view.buf, (size_t)view.len, MSG_NOSIGNAL);
+    else if (PySys_Audit("socket.sendto", "OO", base->sock, to) < 0) { /* as socket.sendto() */
+        PyBuffer_Release(&view);
+        return RAISED;
+    } else if (!base->open) /* so may an audit hook */
+        n = -EBADF;
     else
         n = pa_sys_sendto(base->fd, view.buf, (size_t)view.len, MSG_NOSIGNAL, (struct sockaddr *)&raw, len);
     PyBuffer_Release(&view);
@@ -229,8 +235,10 @@ static int wait_for_room(pa_transport *self)
     if (context == NULL)
         return -1;
     Py_XSETREF(self->write_context, context);
+    if (pa_stream_want(self, PA_POLL_OUT, 0) < 0)
+        return -1;
     self->blocked = true;
-    return pa_stream_want(self, PA_POLL_OUT, 0);
+    return 0;
 }
 
 /* The descriptor takes no more: one more datagram waits for it. 0 or -1. */

@@ -64,7 +64,13 @@ static int poll_in(pa_pipe *self)
 static int poll_out(pa_pipe *self)
 {
     self->polls_out = self->base.blocked = true;
-    return ask_loop(self, self->base.st->names._add_writer, self->base.st->names._write_ready);
+    if (ask_loop(self, self->base.st->names._add_writer, self->base.st->names._write_ready) == 0)
+        return 0;
+    PyObject *raised = pa_err_take(); /* nobody will report the descriptor: as in asyncio, which raises before it has kept the data */
+    self->polls_out = self->base.blocked = false;
+    pa_write_queue_clear(&self->base.queue);
+    pa_err_restore(raised);
+    return -1;
 }
 
 /* Only what we have asked for: the other direction may be another transport's. */
@@ -95,6 +101,8 @@ static int begin_loss(pa_pipe *self, PyObject *exc)
     pa_write_queue_clear(&self->base.queue);
     if (unpoll_out(self) < 0 || unpoll_in(self) < 0)
         return -1;
+    if (self->losing || self->base.lost) /* by what the loop's methods called */
+        return 0;
     self->losing = true;
     return pa_transport_schedule_loss(&self->base, exc);
 }
@@ -160,10 +168,12 @@ static int read_eof(pa_pipe *self)
         return -1;
     if (self->base.lost)
         return 0;
-    PyObject *eof_received = PyObject_GetAttr(self->base.protocol, self->base.st->names.eof_received);
-    PyObject *handle =
-        eof_received != NULL ? PyObject_CallMethodOneArg(self->base.loop_obj, self->base.st->names.call_soon, eof_received) : NULL;
+    PyObject *loop = Py_NewRef(self->base.loop_obj), *protocol = Py_NewRef(self->base.protocol);
+    PyObject *eof_received = PyObject_GetAttr(protocol, self->base.st->names.eof_received);
+    PyObject *handle = eof_received != NULL ? PyObject_CallMethodOneArg(loop, self->base.st->names.call_soon, eof_received) : NULL;
     Py_XDECREF(eof_received);
+    Py_DECREF(protocol);
+    Py_DECREF(loop);
     Py_XDECREF(handle);
     return handle != NULL ? begin_loss(self, Py_None) : -1;
 }
@@ -294,7 +304,14 @@ static int write_data(pa_pipe *self, PyObject *data)
     int kept = status == PA_QUEUE_FULL ? pa_write_queue_own_tail(queue) : 0;
     if (status < 0)
         pa_write_queue_clear(queue);
+    /* before the buffer's owner is told: what its code does to us then (close, say) has to find us waiting for room */
+    int asked = kept == 0 && status == PA_QUEUE_FULL && !waiting ? poll_out(self) : 0;
+    PyObject *raised = asked < 0 ? pa_err_take() : NULL;
     PyBuffer_Release(&view);
+    if (asked < 0) {
+        pa_err_restore(raised);
+        return -1;
+    }
     if (kept < 0)
         return write_failed(self);
     if (status < 0) {
@@ -304,8 +321,6 @@ static int write_data(pa_pipe *self, PyObject *data)
     }
     if (status == PA_QUEUE_SENT || self->base.closing)
         return 0;
-    if (!waiting && poll_out(self) < 0)
-        return -1;
     return pa_flow_maybe_pause(&self->base);
 }
 

@@ -228,7 +228,8 @@ static int settle(pa_transport *self, int status)
 {
     if (status < 0)
         return write_failed(self, status);
-    if (status == PA_QUEUE_SENT)
+    /* FULL, and empty by now: what the writer's buffer was released into has sent it */
+    if (status == PA_QUEUE_SENT || (status == PA_QUEUE_FULL && pa_write_queue_is_empty(&self->queue)))
         return 0;
     if (status == PA_QUEUE_FULL) {
         PyObject *context = pa_transport_context(self);

@@ -118,7 +118,9 @@ int pa_transport_schedule_loss(pa_transport *self, PyObject *exc)
 {
     PyObject *callback = PyObject_GetAttr((PyObject *)self, self->st->names._call_connection_lost);
     PyObject *context = callback != NULL ? pa_transport_context(self) : NULL;
-    int rc = context != NULL ? pa_loop_soon_callback(self->loop, callback, exc, context) : -1;
+    int rc = context != NULL ? 0 : -1;
+    if (rc == 0 && self->loop != NULL) /* else a selector of the user's, or the attribute, has had it lost already */
+        rc = pa_loop_soon_callback(self->loop, callback, exc, context);
     Py_XDECREF(callback);
     Py_XDECREF(context);
     return rc;

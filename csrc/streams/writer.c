@@ -213,6 +213,24 @@ static PySendResult leave_queue(pa_op *op, PyObject *thrown, PyObject **result)
     return PYGEN_RETURN;
 }
 
+/* What help_draining() does with the protocol, alive for the call. */
+static PySendResult ask_helper(pa_op *op, PyObject *protocol_obj, PyObject **result)
+{
+    pa_stream_protocol *protocol = pa_stream_protocol_from(op->st, protocol_obj);
+    if (protocol == NULL || !pa_protocol_has_own_methods(protocol)) {
+        op->step = HELPER;
+        return await_call(op, PyObject_GetAttr(protocol_obj, op->st->names._drain_helper), NULL);
+    }
+    if (protocol->connection_lost) {
+        PyErr_SetString(PyExc_ConnectionResetError, "Connection lost");
+        return PYGEN_ERROR;
+    }
+    if (protocol->paused)
+        return wait_for_resume(op, protocol);
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
 /* await self._protocol._drain_helper() */
 static PySendResult help_draining(pa_op *op, PyObject **result)
 {
@@ -221,23 +239,10 @@ static PySendResult help_draining(pa_op *op, PyObject **result)
         no_attribute(op->self, "_protocol");
         return PYGEN_ERROR;
     }
-    pa_stream_protocol *protocol = pa_stream_protocol_from(op->st, self->protocol);
-    if (protocol == NULL || !pa_protocol_has_own_methods(protocol)) {
-        op->step = HELPER;
-        return await_call(op, PyObject_GetAttr(self->protocol, op->st->names._drain_helper), NULL);
-    }
-    if (protocol->connection_lost) {
-        PyErr_SetString(PyExc_ConnectionResetError, "Connection lost");
-        return PYGEN_ERROR;
-    }
-    if (protocol->paused) {
-        Py_INCREF(protocol);
-        PySendResult how = wait_for_resume(op, protocol);
-        Py_DECREF(protocol);
-        return how;
-    }
-    *result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
+    PyObject *protocol = Py_NewRef(self->protocol); /* asking it may have it replaced */
+    PySendResult how = ask_helper(op, protocol, result);
+    Py_DECREF(protocol);
+    return how;
 }
 
 static PySendResult drain_run(pa_op *op, PyObject *thrown, PyObject **result)

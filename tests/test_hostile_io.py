@@ -180,7 +180,8 @@ def test_asking_a_pipes_protocol_for_eof_received_changes_it(same, act):
             spin(loop, 5)
             reports = [m[0] for m in messages(loop)]
             if act == "another protocol":
-                transport._close(None)                       # it is closing, and nobody else will
+                transport.close()
+                transport._call_connection_lost(None)        # it is closing already, and nobody else ends it
                 spin(loop, 2)
             return [log, reports]
     if act == "the end":

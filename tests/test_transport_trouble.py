@@ -187,7 +187,9 @@ def test_exits_in_protocol_callbacks(same, callback, what):
                     break
                 except BaseException as e:
                     found.append([type(e).__name__, str(e), aio.all_tasks(lab.loop) == {task}, protocol.transport.is_closing()])
-            return found, lab.log, lab.reports(), lab.records.records
+            # left out of resume_writing(), asyncio's loop still watches a descriptor for which nothing is queued, and may find it ready
+            reports = [r for r in lab.reports() if aio is not asyncio or "Data should not be empty" not in str(r)]
+            return found, lab.log, reports, lab.records.records
     found = same(run)[0]
     assert found[0][:2] == [what.__name__, "leaving"] and len(found) == 2
 

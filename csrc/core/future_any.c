@@ -1,6 +1,7 @@
 /* See future_any.h. Native types are recognised by their exact type: a subclass may have overridden what would be called. */
 #include "core/future_any.h"
 #include "core/future_impl.h"
+#include "rt/call.h"
 
 /* The fields of a native future or task whose methods are nobody else's and that is initialised, or NULL. */
 static pa_future *plain(PyObject *obj)
@@ -9,36 +10,23 @@ static pa_future *plain(PyObject *obj)
     return f != NULL && f->loop != NULL ? f : NULL;
 }
 
-static int truth_of(PyObject *value)
-{
-    int rc = value != NULL ? PyObject_IsTrue(value) : -1;
-    Py_XDECREF(value);
-    return rc;
-}
-
-static int nothing(PyObject *value)
-{
-    Py_XDECREF(value);
-    return value != NULL ? 0 : -1;
-}
-
 int pa_any_is_future(pa_state *st, PyObject *obj)
 {
     if (pa_future_is_exact(obj))
         return 1;
-    return PyCoro_CheckExact(obj) ? 0 : truth_of(PyObject_CallOneArg(st->isfuture, obj));
+    return PyCoro_CheckExact(obj) ? 0 : pa_call_truth(PyObject_CallOneArg(st->isfuture, obj));
 }
 
 int pa_any_done(pa_state *st, PyObject *future)
 {
     pa_future *f = plain(future);
-    return f != NULL ? f->state != PA_FUTURE_PENDING : truth_of(PyObject_CallMethodNoArgs(future, st->names.done));
+    return f != NULL ? f->state != PA_FUTURE_PENDING : pa_call_truth(PyObject_CallMethodNoArgs(future, st->names.done));
 }
 
 int pa_any_cancelled(pa_state *st, PyObject *future)
 {
     pa_future *f = plain(future);
-    return f != NULL ? f->state == PA_FUTURE_CANCELLED : truth_of(PyObject_CallMethodNoArgs(future, st->names.cancelled));
+    return f != NULL ? f->state == PA_FUTURE_CANCELLED : pa_call_truth(PyObject_CallMethodNoArgs(future, st->names.cancelled));
 }
 
 PyObject *pa_any_result(pa_state *st, PyObject *future)
@@ -97,7 +85,7 @@ int pa_any_set_result(pa_state *st, PyObject *future, PyObject *result)
     pa_future *f = plain(future);
     if (f != NULL && !f->is_task)
         return pa_future_set_result(future, result);
-    return nothing(PyObject_CallMethodOneArg(future, st->names.set_result, result));
+    return pa_call_nothing(PyObject_CallMethodOneArg(future, st->names.set_result, result));
 }
 
 int pa_any_set_exception(pa_state *st, PyObject *future, PyObject *exception)
@@ -105,7 +93,7 @@ int pa_any_set_exception(pa_state *st, PyObject *future, PyObject *exception)
     pa_future *f = plain(future);
     if (f != NULL && !f->is_task)
         return pa_future_do_exception(future, f, exception);
-    return nothing(PyObject_CallMethodOneArg(future, st->names.set_exception, exception));
+    return pa_call_nothing(PyObject_CallMethodOneArg(future, st->names.set_exception, exception));
 }
 
 int pa_any_cancel(pa_state *st, PyObject *future, PyObject *msg)
@@ -125,16 +113,16 @@ int pa_any_cancel(pa_state *st, PyObject *future, PyObject *msg)
         return rc;
     }
     if (msg == NULL)
-        return truth_of(PyObject_CallMethodNoArgs(future, st->names.cancel));
+        return pa_call_truth(PyObject_CallMethodNoArgs(future, st->names.cancel));
     PyObject *args[] = {NULL, future, msg};
-    return truth_of(PyObject_VectorcallMethod(st->names.cancel, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
+    return pa_call_truth(PyObject_VectorcallMethod(st->names.cancel, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
 }
 
 int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn)
 {
     pa_future *f = plain(future);
     if (f == NULL)
-        return nothing(PyObject_CallMethodOneArg(future, st->names.add_done_callback, fn));
+        return pa_call_nothing(PyObject_CallMethodOneArg(future, st->names.add_done_callback, fn));
     PyObject *context = PyContext_CopyCurrent();
     int rc = context != NULL ? pa_any_add_callback_in(st, future, fn, context) : -1;
     Py_XDECREF(context);
@@ -147,7 +135,7 @@ int pa_any_add_callback_in(pa_state *st, PyObject *future, PyObject *fn, PyObjec
     if (f != NULL)
         return f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
     PyObject *args[] = {NULL, future, fn, context};
-    return nothing(PyObject_VectorcallMethod(st->names.add_done_callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context));
+    return pa_call_nothing(PyObject_VectorcallMethod(st->names.add_done_callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context));
 }
 
 int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn)
@@ -155,7 +143,7 @@ int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn)
     pa_future *f = plain(future);
     if (f != NULL)
         return pa_callbacks_remove(f, fn) < 0 ? -1 : 0;
-    return nothing(PyObject_CallMethodOneArg(future, st->names.remove_done_callback, fn));
+    return pa_call_nothing(PyObject_CallMethodOneArg(future, st->names.remove_done_callback, fn));
 }
 
 static long count_of(PyObject *value)
@@ -193,7 +181,7 @@ static int note(PyObject *function, PyObject *future, PyObject *waiter)
     if (!PA_HAS_CALL_GRAPH || waiter == NULL)
         return 0;
     PyObject *args[] = {NULL, future, waiter};
-    return nothing(PyObject_Vectorcall(function, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+    return pa_call_nothing(PyObject_Vectorcall(function, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
 }
 
 int pa_any_add_awaited_by(pa_state *st, PyObject *future, PyObject *waiter) { return note(st->awaited_by_add, future, waiter); }

@@ -22,7 +22,6 @@
 #include <netinet/in.h>
 
 #define DATAGRAMS_A_TURN 16
-#define LOG_THRESHOLD_FOR_CONNLOST_WRITES 5 /* as asyncio.constants */
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -79,12 +78,6 @@ static int find_raw(pa_datagram *self, PyObject *to, struct sockaddr_storage *ra
 /* ---- Receiving ---- */
 
 /* As socket.socket raises it: no MemoryError for ENOMEM. */
-static void raise_errno(ssize_t rc)
-{
-    errno = (int)-rc;
-    PyErr_SetFromErrno(PyExc_OSError);
-}
-
 /* An OSError is raised: it is the protocol's. Anything else is fatal. 0, or -1 with what the protocol raised. */
 static int failed(pa_transport *self, const char *message)
 {
@@ -112,6 +105,7 @@ static int deliver(pa_transport *self, PyObject *data, PyObject *from)
 
 #define READ_ERROR "Fatal read error on datagram transport"
 #define WRITE_ERROR "Fatal write error on datagram transport"
+#define LOST_WRITE "socket.send() raised exception."
 
 /* The socket's own recvfrom(), for addresses that we do not know. 1: one was received; 0: none; -1: an exception. */
 static int receive_by_socket(pa_transport *self, size_t size, PyObject **data, PyObject **from)
@@ -146,7 +140,7 @@ static int receive(pa_transport *self, PyObject **data, PyObject **from)
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return 0;
     if (n < 0) {
-        raise_errno(n);
+        pa_error_from_errno(n);
         return -1;
     }
     *data = PyBytes_FromStringAndSize(buffer, n);
@@ -222,7 +216,7 @@ static int send_one(pa_datagram *self, PyObject *data, PyObject *to)
         return SENT;
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return FULL;
-    raise_errno(n);
+    pa_error_from_errno(n);
     return RAISED;
 }
 
@@ -327,18 +321,11 @@ static PyObject *choose_address(pa_datagram *self, PyObject *addr)
     return self->address;
 }
 
-static int count_lost_write(pa_transport *self)
-{
-    if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
-        return 0;
-    return pa_transport_log(self, "warning", "socket.send() raised exception.", NULL);
-}
-
 static int do_sendto(pa_datagram *self, PyObject *data, PyObject *addr)
 {
     pa_transport *base = &self->base;
     if (base->conn_lost && self->address != Py_None)
-        return count_lost_write(base);
+        return pa_transport_count_lost_write(base, LOST_WRITE);
     if (!base->open) { /* what asyncio runs into, having forgotten its loop; connection_lost() may still send */
         PyErr_SetString(PyExc_AttributeError, "'NoneType' object has no attribute 'call_exception_handler'");
         return -1;

@@ -18,12 +18,13 @@
 #include "net/transport.h"
 #include "rt/args.h"
 #include "rt/error.h"
+#include "rt/call.h"
 #include <errno.h>
 #include <sys/stat.h>
 
-#define LOG_THRESHOLD_FOR_CONNLOST_WRITES 5 /* as asyncio.constants */
 #define READ_ERROR "Fatal read error on pipe transport"
 #define WRITE_ERROR "Fatal write error on pipe transport"
+#define LOST_WRITE "pipe closed by peer or os.write(pipe, data) raised exception."
 
 typedef struct {
     pa_transport base;
@@ -136,25 +137,12 @@ static bool is_eio(PyObject *exc)
     return value == EIO;
 }
 
-static void raise_errno(ssize_t rc)
-{
-    errno = (int)-rc;
-    PyErr_SetFromErrno(PyExc_OSError);
-}
-
 /* logger.info("%r was closed by peer", self) in debug mode. 0 or -1. */
 static int log_closed_by_peer(pa_pipe *self)
 {
     if (self->base.loop == NULL || !pa_loop_is_debug(self->base.loop))
         return 0;
     return pa_transport_log(&self->base, "info", "%r was closed by peer", (PyObject *)self);
-}
-
-static PyObject *none_or_null(int rc)
-{
-    if (rc < 0)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 /* ---- Reading ---- */
@@ -191,11 +179,11 @@ static PyObject *reader_read_ready(PyObject *op, PyObject *unused)
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         Py_RETURN_NONE;
     if (n < 0) {
-        raise_errno(n);
-        return none_or_null(fail(self, READ_ERROR, is_eio));
+        pa_error_from_errno(n);
+        return pa_call_none(fail(self, READ_ERROR, is_eio));
     }
     if (n == 0)
-        return none_or_null(read_eof(self));
+        return pa_call_none(read_eof(self));
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     PyObject *result = data != NULL ? pa_transport_call(&self->base, self->base.st->names.data_received, data) : NULL;
     Py_XDECREF(data);
@@ -213,7 +201,7 @@ static PyObject *reader_pause_reading(PyObject *op, PyObject *unused)
     if (self->paused || self->closing)
         Py_RETURN_NONE;
     self->paused = true;
-    return none_or_null(unpoll_in(PIPE(op)) < 0 || pa_transport_debug(self, "%r pauses reading") < 0 ? -1 : 0);
+    return pa_call_none(unpoll_in(PIPE(op)) < 0 || pa_transport_debug(self, "%r pauses reading") < 0 ? -1 : 0);
 }
 
 static PyObject *reader_resume_reading(PyObject *op, PyObject *unused)
@@ -222,18 +210,18 @@ static PyObject *reader_resume_reading(PyObject *op, PyObject *unused)
     if (self->closing || !self->paused)
         Py_RETURN_NONE;
     self->paused = false;
-    return none_or_null(poll_in(PIPE(op)) < 0 || pa_transport_debug(self, "%r resumes reading") < 0 ? -1 : 0);
+    return pa_call_none(poll_in(PIPE(op)) < 0 || pa_transport_debug(self, "%r resumes reading") < 0 ? -1 : 0);
 }
 
 static PyObject *reader_close(PyObject *op, PyObject *unused)
 {
-    return none_or_null(PA_TRANSPORT(op)->closing ? 0 : begin_loss(PIPE(op), Py_None));
+    return pa_call_none(PA_TRANSPORT(op)->closing ? 0 : begin_loss(PIPE(op), Py_None));
 }
 
 /* Scheduled behind connection_made. */
 static PyObject *reader_start_polling(PyObject *op, PyObject *unused)
 {
-    return none_or_null(PA_TRANSPORT(op)->paused || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
+    return pa_call_none(PA_TRANSPORT(op)->paused || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
 }
 
 static PyMethodDef reader_methods[] = {
@@ -256,18 +244,11 @@ static PyObject *writer_read_ready(PyObject *op, PyObject *unused)
     if (log_closed_by_peer(self) < 0)
         return NULL;
     if (pa_write_queue_is_empty(&self->base.queue))
-        return none_or_null(begin_loss(self, Py_None));
+        return pa_call_none(begin_loss(self, Py_None));
     PyObject *exc = PyObject_CallNoArgs(PyExc_BrokenPipeError);
     int rc = exc != NULL ? begin_loss(self, exc) : -1;
     Py_XDECREF(exc);
-    return none_or_null(rc);
-}
-
-static int count_lost_write(pa_pipe *self)
-{
-    if (self->base.conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
-        return 0;
-    return pa_transport_log(&self->base, "warning", "pipe closed by peer or os.write(pipe, data) raised exception.", NULL);
+    return pa_call_none(rc);
 }
 
 /* An exception is raised: nothing of the queue will ever be written. */
@@ -290,7 +271,7 @@ static int write_data(pa_pipe *self, PyObject *data)
         return write_failed(self);
     if (self->base.closing) { /* exporting a buffer may be Python code, and so may releasing it */
         PyBuffer_Release(&view);
-        return count_lost_write(self);
+        return pa_transport_count_lost_write(&self->base, LOST_WRITE);
     }
     bool waiting = !pa_write_queue_is_empty(queue);
     int status = PyBytes_CheckExact(data) ? pa_write_queue_push_bytes(queue, data)
@@ -316,7 +297,7 @@ static int write_data(pa_pipe *self, PyObject *data)
         return write_failed(self);
     if (status < 0) {
         if (!PyErr_Occurred())
-            raise_errno(status);
+            pa_error_from_errno(status);
         return write_failed(self);
     }
     if (status == PA_QUEUE_SENT || self->base.closing)
@@ -336,8 +317,8 @@ static PyObject *writer_write(PyObject *op, PyObject *const *args, Py_ssize_t na
         return PyErr_Format(PyExc_AssertionError, "%R", data); /* asyncio asserts it */
     int rc = PyObject_IsTrue(data);
     if (rc > 0)
-        rc = self->base.conn_lost || self->base.closing ? count_lost_write(self) : write_data(self, data);
-    return none_or_null(rc);
+        rc = self->base.conn_lost || self->base.closing ? pa_transport_count_lost_write(&self->base, LOST_WRITE) : write_data(self, data);
+    return pa_call_none(rc);
 }
 
 static PyObject *writer_write_ready(PyObject *op, PyObject *unused)
@@ -347,8 +328,8 @@ static PyObject *writer_write_ready(PyObject *op, PyObject *unused)
         Py_RETURN_NONE;
     int status = pa_write_queue_write(&self->base.queue, self->base.fd);
     if (status < 0) {
-        raise_errno(status);
-        return none_or_null(write_failed(self));
+        pa_error_from_errno(status);
+        return pa_call_none(write_failed(self));
     }
     if (status == PA_QUEUE_FULL)
         Py_RETURN_NONE;
@@ -356,7 +337,7 @@ static PyObject *writer_write_ready(PyObject *op, PyObject *unused)
         return NULL;
     if (!self->base.closing || self->base.lost || !pa_write_queue_is_empty(&self->base.queue))
         Py_RETURN_NONE;
-    return none_or_null(unpoll_in(self) < 0 ? -1 : pa_transport_lose(&self->base, Py_None));
+    return pa_call_none(unpoll_in(self) < 0 ? -1 : pa_transport_lose(&self->base, Py_None));
 }
 
 /* There is no half-closing a pipe: it closes when the queue is empty. */
@@ -366,16 +347,16 @@ static PyObject *writer_write_eof(PyObject *op, PyObject *unused)
     if (self->base.closing)
         Py_RETURN_NONE;
     self->base.closing = true;
-    return none_or_null(pa_write_queue_is_empty(&self->base.queue) ? begin_loss(self, Py_None) : 0);
+    return pa_call_none(pa_write_queue_is_empty(&self->base.queue) ? begin_loss(self, Py_None) : 0);
 }
 
 static PyObject *writer_can_write_eof(PyObject *op, PyObject *unused) { Py_RETURN_TRUE; }
 
-static PyObject *writer_abort(PyObject *op, PyObject *unused) { return none_or_null(begin_loss(PIPE(op), Py_None)); }
+static PyObject *writer_abort(PyObject *op, PyObject *unused) { return pa_call_none(begin_loss(PIPE(op), Py_None)); }
 
 static PyObject *writer_start_polling(PyObject *op, PyObject *unused)
 {
-    return none_or_null(!PIPE(op)->watches_reader || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
+    return pa_call_none(!PIPE(op)->watches_reader || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
 }
 
 static PyMethodDef writer_methods[] = {
@@ -457,7 +438,7 @@ static int pipe_fd(pa_state *st, PyObject *pipe, const char *refusal, bool *is_c
     if (rc == 0)
         rc = pa_sys_set_nonblocking((int)fd, true);
     if (rc < 0) {
-        raise_errno(rc);
+        pa_error_from_errno(rc);
         return -1;
     }
     *is_char = S_ISCHR(info.st_mode);

@@ -18,13 +18,13 @@
 #include "rt/error.h"
 #include <errno.h>
 
-#define LOG_THRESHOLD_FOR_CONNLOST_WRITES 5 /* as asyncio.constants */
 
 enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was made */
 
 #define READ_ERROR "Fatal read error on socket transport"
 #define DATA_ERROR "Fatal error: protocol.data_received() call failed."
 #define WRITE_ERROR "Fatal write error on socket transport"
+#define LOST_WRITE "socket.send() raised exception."
 
 /* ---- Interest and contexts ---- */
 
@@ -326,13 +326,6 @@ int pa_stream_on_ready(pa_loop *loop, PyObject *owner, unsigned events)
 /* ---- Methods ---- */
 
 /* asyncio's treatment of writes on a lost connection: counted, and from the sixth on logged. */
-static int count_lost_write(pa_transport *self)
-{
-    if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
-        return 0;
-    return pa_transport_log(self, "warning", "socket.send() raised exception.", NULL);
-}
-
 static int check_writable(pa_transport *self, const char *eof_text, const char *sendfile_text)
 {
     if (self->eof)
@@ -363,7 +356,7 @@ static int write_mutable(pa_transport *self, PyObject *data)
         return pa_transport_fatal_raised(self, WRITE_ERROR);
     if (self->conn_lost) { /* exporting a buffer may be Python code, and so may releasing it */
         PyBuffer_Release(&view);
-        return count_lost_write(self);
+        return pa_transport_count_lost_write(self, LOST_WRITE);
     }
     int status = pa_write_queue_push_borrowed(&self->queue, view.buf, (size_t)view.len);
     if (status == 0) {
@@ -393,7 +386,7 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
     if (rc > 0) {
         if (self->conn_lost)
-            rc = count_lost_write(self);
+            rc = pa_transport_count_lost_write(self, LOST_WRITE);
         else if (PyBytes_CheckExact(data)) {
             rc = pa_write_queue_push_bytes(&self->queue, data);
             if (rc == 0)
@@ -440,7 +433,7 @@ static PyObject *as_chunks(PyObject *iterable)
 static int write_chunks(pa_transport *self, PyObject *chunks)
 {
     if (self->conn_lost)
-        return count_lost_write(self);
+        return pa_transport_count_lost_write(self, LOST_WRITE);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++)
         if (pa_write_queue_push_bytes(&self->queue, PyList_GET_ITEM(chunks, i)) < 0)
             return pa_transport_fatal_raised(self, WRITE_ERROR); /* half a message cannot be taken back */

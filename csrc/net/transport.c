@@ -9,8 +9,11 @@
 #include "net/net.h"
 #include "rt/args.h"
 #include "rt/error.h"
+#include "rt/call.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+
+#define LOG_THRESHOLD_FOR_CONNLOST_WRITES 5 /* as asyncio.constants */
 
 #define DEFAULT_HIGH (64 * 1024)
 #define DEFAULT_LOW (DEFAULT_HIGH / 4)
@@ -38,6 +41,13 @@ int pa_transport_log(pa_transport *self, const char *level, const char *format, 
     Py_XDECREF(logger);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+int pa_transport_count_lost_write(pa_transport *self, const char *warning)
+{
+    if (self->conn_lost++ < LOG_THRESHOLD_FOR_CONNLOST_WRITES)
+        return 0;
+    return pa_transport_log(self, "warning", warning, NULL);
 }
 
 int pa_transport_debug(pa_transport *self, const char *format)
@@ -495,23 +505,16 @@ static void transport_dealloc(PyObject *op)
 
 /* ---- Methods ---- */
 
-static PyObject *none_or_null(int rc)
-{
-    if (rc < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *method_close(PyObject *op, PyObject *unused) { return none_or_null(pa_transport_close(PA_TRANSPORT(op))); }
+static PyObject *method_close(PyObject *op, PyObject *unused) { return pa_call_none(pa_transport_close(PA_TRANSPORT(op))); }
 
 static PyObject *method_abort(PyObject *op, PyObject *unused)
 {
-    return none_or_null(pa_transport_force_close(PA_TRANSPORT(op), Py_None));
+    return pa_call_none(pa_transport_force_close(PA_TRANSPORT(op), Py_None));
 }
 
 static PyObject *method_force_close(PyObject *op, PyObject *exc)
 {
-    return none_or_null(pa_transport_force_close(PA_TRANSPORT(op), exc));
+    return pa_call_none(pa_transport_force_close(PA_TRANSPORT(op), exc));
 }
 
 static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -522,7 +525,7 @@ static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssiz
     if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
         return NULL;
     const char *message = v[1] != NULL ? PyUnicode_AsUTF8(v[1]) : "Fatal error on transport";
-    return message != NULL ? none_or_null(pa_transport_fatal(PA_TRANSPORT(op), v[0], message)) : NULL;
+    return message != NULL ? pa_call_none(pa_transport_fatal(PA_TRANSPORT(op), v[0], message)) : NULL;
 }
 
 static PyObject *method_is_closing(PyObject *op, PyObject *unused) { return PyBool_FromLong(PA_TRANSPORT(op)->closing); }
@@ -532,7 +535,7 @@ static PyObject *method_set_protocol(PyObject *op, PyObject *const *args, Py_ssi
     static const char *const names[] = {"protocol", NULL};
     static const pa_signature signature = {"set_protocol", names, 1, 1};
     PyObject *protocol = pa_args_one(&signature, args, nargs, kwnames);
-    return protocol != NULL ? none_or_null(set_protocol(PA_TRANSPORT(op), protocol)) : NULL;
+    return protocol != NULL ? pa_call_none(set_protocol(PA_TRANSPORT(op), protocol)) : NULL;
 }
 
 static PyObject *method_get_protocol(PyObject *op, PyObject *unused)
@@ -543,7 +546,7 @@ static PyObject *method_get_protocol(PyObject *op, PyObject *unused)
 
 static PyObject *method_call_connection_lost(PyObject *op, PyObject *exc)
 {
-    return none_or_null(pa_transport_lose(PA_TRANSPORT(op), exc));
+    return pa_call_none(pa_transport_lose(PA_TRANSPORT(op), exc));
 }
 
 static int wake_waiter(pa_state *st, PyObject *waiter)
@@ -625,7 +628,7 @@ static PyObject *run_watch(PyObject *op, unsigned events)
 {
     pa_transport *self = PA_TRANSPORT(op);
     events &= self->watch.events;
-    return none_or_null(self->watch.fd >= 0 && events != 0 ? self->watch.on_ready(self->loop, op, events) : 0);
+    return pa_call_none(self->watch.fd >= 0 && events != 0 ? self->watch.on_ready(self->loop, op, events) : 0);
 }
 
 static PyObject *method_read_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_IN); }

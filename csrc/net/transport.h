@@ -116,6 +116,8 @@ int pa_transport_lose(pa_transport *self, PyObject *exc);
 
 /* logger.<level>(format[, arg]); arg may be NULL. 0 or -1. */
 int pa_transport_log(pa_transport *self, const char *level, const char *format, PyObject *arg);
+/* A write on a transport that has lost its connection: the first few are silent, as in asyncio, then each is logged. 0 or -1. */
+int pa_transport_count_lost_write(pa_transport *self, const char *warning);
 /* logger.debug(format, transport) if the loop is in debug mode. 0 or -1. */
 int pa_transport_debug(pa_transport *self, const char *format);
 

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <string.h>
 
+PyObject *pa_error_from_errno(ssize_t rc)
+{
+    errno = (int)-rc;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
 PyObject *pa_error_from_rc(int rc)
 {
-    if (rc == -ENOMEM)
-        return PyErr_NoMemory();
-    errno = -rc;
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return rc == -ENOMEM ? PyErr_NoMemory() : pa_error_from_errno(rc);
 }
 
 PyObject *pa_error_new(int rc, const char *suffix)

@@ -7,6 +7,9 @@
 /* Raises the OSError subclass of -errno (or MemoryError for -ENOMEM); always returns NULL. `rc` is negative. */
 PyObject *pa_error_from_rc(int rc);
 
+/* The same, but an OSError for -ENOMEM too: what a system call said of the kernel's memory, as Python's own calls report it. */
+PyObject *pa_error_from_errno(ssize_t rc);
+
 /* The same as an object, not raised: OSError(errno, strerror + suffix). New, or NULL with an exception. */
 PyObject *pa_error_new(int rc, const char *suffix);
 

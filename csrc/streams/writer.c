@@ -360,21 +360,13 @@ int pa_writer_setup(PyObject *module, pa_state *st)
     return PyModule_AddType(module, st->StreamWriter);
 }
 
-static int import_from(const char *module_name, const char *name, PyObject **out)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-    *out = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
-    Py_XDECREF(module);
-    return *out != NULL ? 0 : -1;
-}
-
 int pa_streams_setup(PyObject *module, pa_state *st)
 {
-    if (import_from("asyncio.streams", "StreamReader", &st->aio_StreamReader) < 0 ||
-        import_from("asyncio.streams", "StreamReaderProtocol", &st->aio_StreamReaderProtocol) < 0 ||
-        import_from("asyncio.exceptions", "IncompleteReadError", &st->IncompleteReadError) < 0 ||
-        import_from("asyncio.exceptions", "LimitOverrunError", &st->LimitOverrunError) < 0 ||
-        import_from("asyncio.tasks", "sleep", &st->aio_sleep) < 0)
+    if (pa_import_from("asyncio.streams", "StreamReader", &st->aio_StreamReader) < 0 ||
+        pa_import_from("asyncio.streams", "StreamReaderProtocol", &st->aio_StreamReaderProtocol) < 0 ||
+        pa_import_from("asyncio.exceptions", "IncompleteReadError", &st->IncompleteReadError) < 0 ||
+        pa_import_from("asyncio.exceptions", "LimitOverrunError", &st->LimitOverrunError) < 0 ||
+        pa_import_from("asyncio.tasks", "sleep", &st->aio_sleep) < 0)
         return -1;
     if (pa_reader_setup(module, st) < 0 || pa_stream_protocol_setup(module, st) < 0 || pa_writer_setup(module, st) < 0)
         return -1;

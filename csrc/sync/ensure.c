@@ -7,15 +7,13 @@
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
+#include "rt/call.h"
 
 static int is_coroutine(pa_state *st, PyObject *arg)
 {
     if (PyCoro_CheckExact(arg))
         return 1;
-    PyObject *answer = PyObject_CallOneArg(st->iscoroutine, arg);
-    int rc = answer != NULL ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    return rc;
+    return pa_call_truth(PyObject_CallOneArg(st->iscoroutine, arg));
 }
 
 static PyObject *ask_asyncio(pa_state *st, PyObject *arg, PyObject *loop)

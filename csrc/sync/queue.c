@@ -10,6 +10,7 @@
  */
 #include "sync/queue.h"
 #include "rt/args.h"
+#include "rt/call.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/waiters.h"
@@ -68,13 +69,6 @@ static int queue_setattro(PyObject *self, PyObject *name, PyObject *value)
 }
 
 static inline bool replaced(PyObject *self, unsigned bit) { return (PA_BOUND_OVERRIDES(self, find_overrides) & bit) != 0; }
-
-static int truth_of(PyObject *answer)
-{
-    int truth = answer != NULL ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    return truth;
-}
 
 static PyObject *items_of(PyObject *self)
 {
@@ -139,12 +133,12 @@ static int native_full(PyObject *self)
 
 static int is_empty(PyObject *self)
 {
-    return replaced(self, EMPTY) ? truth_of(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.empty)) : native_empty(self);
+    return replaced(self, EMPTY) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.empty)) : native_empty(self);
 }
 
 static int is_full(PyObject *self)
 {
-    return replaced(self, FULL) ? truth_of(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.full)) : native_full(self);
+    return replaced(self, FULL) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.full)) : native_full(self);
 }
 
 /* ---- Putting in and taking out ---- */
@@ -708,26 +702,19 @@ static int make_type(PyObject *module, const char *name, PyType_Slot *slots, PyT
     return *out == NULL || pa_type_add_methods(*out, item_methods) < 0 ? -1 : PyModule_AddType(module, *out);
 }
 
-static PyObject *import_from(const char *module_name, const char *name)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-    PyObject *object = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
-    Py_XDECREF(module);
-    return object;
-}
-
 static int import_what_is_used(pa_state *st)
 {
-    st->deque = (PyTypeObject *)import_from("collections", "deque");
-    if (st->deque == NULL || (st->deque_append = PyObject_GetAttrString((PyObject *)st->deque, "append")) == NULL ||
-        (st->deque_popleft = PyObject_GetAttrString((PyObject *)st->deque, "popleft")) == NULL ||
-        (st->heappush = import_from("heapq", "heappush")) == NULL || (st->heappop = import_from("heapq", "heappop")) == NULL ||
-        (st->QueueEmpty = import_from("asyncio.queues", "QueueEmpty")) == NULL ||
-        (st->QueueFull = import_from("asyncio.queues", "QueueFull")) == NULL)
+    PyObject *deque;
+    if (pa_import_from("collections", "deque", &deque) < 0)
         return -1;
-    if (PA_HAS_QUEUE_SHUTDOWN && (st->QueueShutDown = import_from("asyncio.queues", "QueueShutDown")) == NULL)
+    st->deque = (PyTypeObject *)deque;
+    if ((st->deque_append = PyObject_GetAttrString(deque, "append")) == NULL ||
+        (st->deque_popleft = PyObject_GetAttrString(deque, "popleft")) == NULL ||
+        pa_import_from("heapq", "heappush", &st->heappush) < 0 || pa_import_from("heapq", "heappop", &st->heappop) < 0 ||
+        pa_import_from("asyncio.queues", "QueueEmpty", &st->QueueEmpty) < 0 ||
+        pa_import_from("asyncio.queues", "QueueFull", &st->QueueFull) < 0)
         return -1;
-    return 0;
+    return PA_HAS_QUEUE_SHUTDOWN ? pa_import_from("asyncio.queues", "QueueShutDown", &st->QueueShutDown) : 0;
 }
 
 int pa_queue_setup(PyObject *module, pa_state *st)

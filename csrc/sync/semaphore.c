@@ -6,6 +6,7 @@
  */
 #include "sync/semaphore.h"
 #include "rt/args.h"
+#include "rt/call.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/waiters.h"
@@ -104,13 +105,6 @@ static int compare_value(PyObject *self, int op)
 
 /* ---- acquire() and release() ---- */
 
-static int truth_of(PyObject *answer)
-{
-    int truth = answer != NULL ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    return truth;
-}
-
 /* Whether acquire() would have to wait: also if somebody else waits already. 1, 0 or -1. */
 static int native_locked(PyObject *self)
 {
@@ -129,7 +123,7 @@ static int native_locked(PyObject *self)
 
 static int is_locked(PyObject *self)
 {
-    return overrides(self) & LOCKED ? truth_of(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.locked)) : native_locked(self);
+    return overrides(self) & LOCKED ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.locked)) : native_locked(self);
 }
 
 /* The first that still waits gets one. 1; 0 if there is nobody; or -1. */
@@ -153,7 +147,7 @@ static int native_wake_up_next(PyObject *self)
 
 static int wake_up_next(PyObject *self)
 {
-    return overrides(self) & WAKE_UP_NEXT ? truth_of(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names._wake_up_next))
+    return overrides(self) & WAKE_UP_NEXT ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names._wake_up_next))
                                           : native_wake_up_next(self);
 }
 

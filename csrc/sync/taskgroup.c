@@ -18,6 +18,7 @@
 #include "core/loop_calls.h"
 #include "rt/args.h"
 #include "rt/error.h"
+#include "rt/call.h"
 
 typedef struct {
     PyObject_HEAD
@@ -55,19 +56,13 @@ static int is_base_error(PyObject *exc)
     return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
 }
 
-static int discard(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
 /* self._errors.append(exc) */
 static int add_error(group_object *g, PyObject *exc)
 {
     if (g->errors != NULL && PyList_CheckExact(g->errors))
         return PyList_Append(g->errors, exc);
     PyObject *errors = Py_NewRef(g->errors != NULL ? g->errors : Py_None);
-    int rc = discard(PyObject_CallMethod(errors, "append", "O", exc));
+    int rc = pa_call_nothing(PyObject_CallMethod(errors, "append", "O", exc));
     Py_DECREF(errors);
     return rc;
 }
@@ -94,7 +89,7 @@ static int abort_tasks(group_object *g)
 
 static int call_abort(group_object *g)
 {
-    return has_own_methods(g) ? abort_tasks(g) : discard(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
+    return has_own_methods(g) ? abort_tasks(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
 }
 
 /* The parent's cancellation is ours: __aexit__ takes it back. */
@@ -114,7 +109,7 @@ static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
     PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, g->parent);
     PyObject *context = message != NULL ? Py_BuildValue("{sOsOsO}", "message", message, "exception", exc, "task", task) : NULL;
     PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None);
-    int rc = context != NULL ? discard(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
+    int rc = context != NULL ? pa_call_nothing(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
     Py_DECREF(loop);
     Py_XDECREF(context);
     Py_XDECREF(message);
@@ -142,14 +137,14 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
     return rc;
 }
 
-/* self._tasks.discard(task), and whoever waits for the last one goes on. */
+/* self._tasks.pa_call_nothing(task), and whoever waits for the last one goes on. */
 static int remove_task(group_object *g, PyObject *task)
 {
     if (g->tasks == NULL)
         return 0;
     if (!PySet_CheckExact(g->tasks)) {
         PyObject *tasks = Py_NewRef(g->tasks);
-        int rc = discard(PyObject_CallMethod(tasks, "discard", "O", task));
+        int rc = pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
         Py_DECREF(tasks);
         if (rc < 0)
             return -1;
@@ -230,7 +225,7 @@ static int check_open(group_object *g, PyObject *coro)
         why = "is shutting down";
     if (why == NULL)
         return 0;
-    if (PA_HAS_TRAIT(g->st, group_closes_refused) && discard(PyObject_CallMethodNoArgs(coro, g->st->names.close)) < 0)
+    if (PA_HAS_TRAIT(g->st, group_closes_refused) && pa_call_nothing(PyObject_CallMethodNoArgs(coro, g->st->names.close)) < 0)
         return -1;
     PyErr_Format(PyExc_RuntimeError, "TaskGroup %R %s", g, why);
     return -1;
@@ -244,10 +239,10 @@ static int adopt(group_object *g, PyObject *task)
     if (done < 0 || pa_any_add_awaited_by(st, task, g->parent) < 0)
         return -1;
     if (done)
-        return has_own_methods(g) ? task_done(g, task) : discard(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
+        return has_own_methods(g) ? task_done(g, task) : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
     PyObject *callback = done_callback(g);
     int rc = callback == NULL ? -1 : g->tasks != NULL && PySet_CheckExact(g->tasks) ? PySet_Add(g->tasks, task)
-                                   : discard(PyObject_CallMethod(g->tasks != NULL ? g->tasks : Py_None, "add", "O", task));
+                                   : pa_call_nothing(PyObject_CallMethod(g->tasks != NULL ? g->tasks : Py_None, "add", "O", task));
     if (rc == 0)
         rc = pa_any_add_callback(st, task, callback);
     Py_XDECREF(callback);
@@ -274,7 +269,7 @@ static PyObject *make_named(group_object *g, PyObject *const *given)
         keywords = named ? PyTuple_Pack(1, st->names.name) : context ? Py_NewRef(st->kw_context) : PyTuple_New(0);
     if (keywords != NULL)
         task = PyObject_VectorcallMethod(st->names.create_task, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords);
-    if (task != NULL && !named && name != Py_None && discard(PyObject_CallMethodOneArg(task, st->names.set_name, name)) < 0)
+    if (task != NULL && !named && name != Py_None && pa_call_nothing(PyObject_CallMethodOneArg(task, st->names.set_name, name)) < 0)
         Py_CLEAR(task);
     Py_XDECREF(keywords);
     Py_DECREF(loop);
@@ -404,7 +399,7 @@ static int enter(group_object *g)
     g->entered = 1;
     if (!g->cancel_on_enter)
         return 0;
-    return has_own_methods(g) ? cancel_group(g) : discard(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
+    return has_own_methods(g) ? cancel_group(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
 }
 
 static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)

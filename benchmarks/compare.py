@@ -67,6 +67,13 @@ def environment():
     return env
 
 
+def last_words(stderr):
+    """What a process that failed said about it: its last exception, or else its last line."""
+    lines = stderr.strip().splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
+    return (raised or lines or ["no output"])[-1]
+
+
 def run_worker(*arguments, timeout=120):
     """Output of one worker as (dict, None), or (None, what went wrong)."""
     try:
@@ -75,9 +82,7 @@ def run_worker(*arguments, timeout=120):
     except subprocess.TimeoutExpired:
         return None, f"no result in {timeout} s"
     if run.returncode:
-        lines = run.stderr.strip().splitlines()
-        raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
-        return None, (raised or lines or ["no output"])[-1] + f" (status {run.returncode})"
+        return None, f"{last_words(run.stderr)} (status {run.returncode})"
     return json.loads(run.stdout.splitlines()[-1]), None
 
 

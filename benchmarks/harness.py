@@ -102,6 +102,23 @@ async def measure(case, n, body_seconds):
     return n, await timed(case, n)
 
 
+async def count(case, n, start, stop):
+    """Run the body over `n` operations between start() and stop(), twice warmed up; a Sample.
+
+    What is older than the case is taken out of the garbage collector's sight, so that where its next collection falls, and what that
+    costs, is the case's own doing.
+    """
+    for _ in range(2):
+        await timed(case, n)
+    gc.collect()
+    gc.freeze()
+    began = time.perf_counter()
+    start()
+    operations = await case.function(n)
+    stop()
+    return Sample((time.perf_counter() - began) / operations, operations, time.perf_counter() - began)
+
+
 def floor_of(body):
     """The `floor` of a case from a plain function body(n) -> operations; calibrated and warmed up like a case."""
     def measure_floor(seconds):

@@ -32,14 +32,24 @@ def program(name):
     return build(f"{name}.c", name)
 
 
-def floor():
-    """The extension module with the floor under the scheduler, for the running Python."""
-    path = build("floor.c", "floor" + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
+def extension(name):
+    """One of the C files as an extension module of the running Python."""
+    path = build(f"{name}.c", name + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
                  f"-I{sysconfig.get_path('include')}")
-    spec = importlib.util.spec_from_file_location("floor", path)
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def floor():
+    """The floor under the scheduler."""
+    return extension("floor")
+
+
+def counted():
+    """The switch of callgrind's counting; needs valgrind's headers."""
+    return extension("counted")
 
 
 def prepare():

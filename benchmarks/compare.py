@@ -131,7 +131,8 @@ class Progress:
 
 def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
     """All rounds of all cases on all columns: (rows, {(case, column): what went wrong})."""
-    rows = [report.Row(case, {c: [] for c in columns} | ({loops.FLOOR: []} if case.floor else {})) for case in cases]
+    rows = [report.Row(case, {c: [] for c in columns if loops.COLUMNS[c].applies(case.topic)} | ({loops.FLOOR: []} if case.floor else {}))
+            for case in cases]
     counts, failures = {}, {}
     progress = Progress(rounds * sum(len(row.results) for row in rows))
     for number in range(rounds):

@@ -55,8 +55,8 @@ def choose_cases(names, targets):
     known = {c.name for c in cases} | {c.topic for c in cases}
     if wrong := [n for n in [*names, *targets] if n not in known]:
         raise SystemExit(f"there is no topic or case {', '.join(wrong)}")
-    names = names or list(targets) or known
-    return [c for c in cases if c.name in names or c.topic in names]
+    names = names or list(targets)
+    return [c for c in cases if (c.name in names or c.topic in names if names else c.by_default)]
 
 
 def environment():
@@ -152,7 +152,7 @@ def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
                     row.results[column].append(result)
                 shown = report.quantity(result["value"], row.case.unit) if result else f"FAILED: {error}"
                 progress.step(f"round {number + 1}: {row.case.name} on {column}: {shown}", column == order[-1])
-    return rows, failures
+    return [part for row in rows for part in row.parts()], failures
 
 
 def load_targets(sets):

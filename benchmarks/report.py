@@ -12,6 +12,18 @@ class Row:
     case: object
     results: dict
 
+    def parts(self):
+        """The rows that this one is shown as: itself, or one for each part of its samples."""
+        if not self.case.parts:
+            return [self]
+        rows = []
+        for name, key in [*self.case.parts.items(), ("CPU", None)]:
+            results = {column: [result | {"value": result["extra"][key] * 1e-6 if key else result["cpu_value"], "cpu_value": None}
+                                for result in results if key or result["cpu_value"] is not None]
+                       for column, results in self.results.items()}
+            rows.append(Row(dataclasses.replace(self.case, name=f"{self.case.name} {name}", parts=None), results))
+        return rows
+
     def values(self, column, clock="wall"):
         values = [r["value" if clock == "wall" or r["cpu_value"] is None else "cpu_value"] for r in self.results.get(column, [])]
         return values

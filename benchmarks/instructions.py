@@ -172,6 +172,11 @@ def main():
     if (args.check or args.update) == bool(args.cases):
         parser.error("either cases, or --check, or --update")
     cases = [case for case in compare.choose_cases(args.cases, {}) if not case.times_itself]
+    probe, error = compare.run_worker("pyasync", "--probe")
+    if error:
+        raise SystemExit(f"pyasync does not run: {error}")
+    if probe["asserts"] and not args.cases:
+        raise SystemExit("pyasync's extension was compiled with assertions (CFLAGS without -DNDEBUG?); the file is about ordinary builds")
     native.counted()                            # built once, before the processes that count use it at the same time
     if not args.cases:
         return guard(args.update)

@@ -12,6 +12,7 @@ import resource
 
 import harness
 import loops
+import machine
 import native
 
 
@@ -53,7 +54,8 @@ async def session(column, case, args):
 def probe(column):
     with column.runner() as runner:
         classes = runner.run(loops.identify(column))
-    print(json.dumps({"column": column.name, "version": column.version(), "classes": classes}))
+    print(json.dumps({"column": column.name, "version": column.version(), "classes": classes,
+                      "asserts": column.name in loops.OURS and machine.extension_asserts()}))
 
 
 def main():

@@ -8,11 +8,14 @@ import re
 import socket
 import sys
 import time
+import types
 
 PY = sys.version_info
 
 # From 3.14 on asyncio's task in Python has registries of its own: asyncio.current_task() and all_tasks() do not see it.
 PYTASK_IS_SEEN = PY < (3, 14)
+
+EAGER = hasattr(asyncio, "eager_task_factory")      # eager tasks came with 3.12
 
 # In 3.13.0 a refused run_forever() of a running loop wipes the running state of that loop.
 _source = inspect.getsource(asyncio.BaseEventLoop.run_forever)
@@ -90,6 +93,28 @@ def finish(loop):
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+def callback(*args):
+    pass
+
+
+async def none():
+    pass
+
+
+async def forever(loop):
+    await loop.create_future()
+
+
+@types.coroutine
+def bare_yield():
+    yield
+
+
+@types.coroutine
+def yields(value):
+    return (yield value)
 
 
 def spin(loop, ticks=1):

@@ -95,6 +95,12 @@ def finish(loop):
     loop.close()
 
 
+def loop_class(aio):
+    loop = aio.new_event_loop()
+    loop.close()
+    return type(loop)
+
+
 def callback(*args):
     pass
 
@@ -115,6 +121,33 @@ def bare_yield():
 @types.coroutine
 def yields(value):
     return (yield value)
+
+
+async def agen(log, name="gen"):
+    """An asynchronous generator that writes down how it is closed."""
+    try:
+        yield 1
+        yield 2
+    finally:
+        log.append(f"{name} closing")
+        await asyncio.sleep(0)
+        log.append(f"{name} closed")
+
+
+STATES = ("pending", "result", "exception", "cancelled")
+
+
+def in_state(loop, state):
+    """A future of the loop in one of the STATES."""
+    f = type(loop.create_future())(loop=loop)     # create_future() is a Python frame of asyncio's in debug tracebacks
+    if state == "result":
+        f.set_result("value")
+    elif state == "exception":
+        f.set_exception(ValueError("wrong"))
+        f._log_traceback = False
+    elif state == "cancelled":
+        f.cancel("enough")
+    return f
 
 
 def spin(loop, ticks=1):

@@ -14,11 +14,7 @@ import weakref
 
 import pytest
 
-from support import PY, Errors, fresh_loop, outcome, plain, report, scrub, spin, spin_until
-
-
-def callback(*args):
-    pass
+from support import PY, Errors, callback, fresh_loop, outcome, plain, report, scrub, spin, spin_until
 
 
 # --- Handle ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 import asyncio
 import io
 import os
-import socket
 import ssl
 
 import pytest

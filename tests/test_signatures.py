@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from support import outcome
+from support import 
 
 
 def loop_class(aio):

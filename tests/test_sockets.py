@@ -5,11 +5,10 @@ import inspect
 import os
 import socket
 import ssl
-import tempfile
 
 import pytest
 
-from support import PY, Errors, free_port, fresh_loop, nonblocking_pair, outcome, plain, scrub, spin, spin_until
+from support import PY, free_port, fresh_loop, nonblocking_pair, outcome, spin
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import ssl
 import pytest
 
 from lab import Lab, scenario
-from support import 
 
 both = pytest.mark.parametrize("buffered", [False, True], ids=["protocol", "buffered"])
 

@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from lab import Recorder
 from support import plain
 
 KINDS = ("udp", "udp6", "unix")
@@ -20,37 +21,21 @@ def has_ipv6():
         return False
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """Writes down what it is told; hooks are called with the protocol and the arguments."""
-
-    def __init__(self, log, name=None, **hooks):
-        self.log, self.name, self.hooks, self.transport = log, name, hooks, None
+class Datagrams(Recorder, asyncio.DatagramProtocol):
+    data_received = eof_received = None
 
     def note(self, event, *args):
-        self.log.append(([self.name] if self.name else []) + [event, *args])
-        if event in self.hooks:
-            self.hooks[event](self, *args)
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.note("made")
+        self.log.append(self.entry(event, *args))      # a datagram is not cut into pieces: the log tells each apart
 
     def datagram_received(self, data, addr):
         assert type(data) is bytes
         self.addr = addr
         self.note("data", data)
+        self.hook("datagram_received", data)
 
     def error_received(self, exc):
         self.note("error", plain(exc))
-
-    def pause_writing(self):
-        self.note("pause")
-
-    def resume_writing(self):
-        self.note("resume")
-
-    def connection_lost(self, exc):
-        self.note("lost", plain(exc))
+        self.hook("error_received", exc)
 
 
 async def endpoint(lab, name=None, hooks=None, **options):
@@ -66,6 +51,12 @@ async def bound(lab, kind="udp", name=None, hooks=None, **options):
         path = os.path.join(tempfile.mkdtemp(dir=getattr(lab, "tmp", None)), "s")
         return await endpoint(lab, name, hooks, local_addr=path, family=socket.AF_UNIX, **options)
     return await endpoint(lab, name, hooks, local_addr=("127.0.0.1" if kind == "udp" else "::1", 0), **options)
+
+
+async def bound_and_connected(lab, **hooks):
+    """A UDP endpoint, with hooks, and one that sends to it."""
+    server = await bound(lab, "udp", "server", hooks)
+    return server, await endpoint(lab, "client", remote_addr=address(server))
 
 
 def address(protocol):

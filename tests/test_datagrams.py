@@ -1,13 +1,16 @@
 """Datagram endpoints, UDP and Unix: addresses, what arrives, what can be asked, the end. The rest is in test_datagrams_*.py."""
 import asyncio
+import contextvars
 import errno
+import gc
 import os
 import socket
+import warnings
 
 import pytest
 
-from endpoints import address, bound, dgram_pair, endpoint, has_ipv6, kinds, take
-from lab import clean, scenario
+from endpoints import address, bound, bound_and_connected, dgram_pair, endpoint, has_ipv6, kinds, take
+from lab import Lab, clean, scenario
 from support import PY, outcome
 
 
@@ -16,26 +19,23 @@ from support import PY, outcome
 @kinds
 def test_there_and_back(same, kind):
     async def main(lab):
-        server = await bound(lab, kind, "server", {"data": lambda p, data: p.transport.sendto(data.upper(), p.addr)})
+        server = await bound(lab, kind, "server", {"datagram_received": lambda p, data: p.transport.sendto(data.upper(), p.addr)})
         client = await bound(lab, kind, "client")
         for i in range(5):
             client.transport.sendto(b"datagram %d" % i, address(server))
         await lab.until(lambda: sum(e[:2] == ["client", "data"] for e in lab.log) == 5)
         assert client.addr == address(server) and server.addr == address(client)
         assert type(client.addr) is type(address(server))
-        client.transport.close()
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return take(lab, "client")
     got = same(scenario(main))
-    assert got["result"] == [["client", "made"]] + [["client", "data", "b'DATAGRAM %d'" % i] if False else
-                                                    ["client", "data", b"DATAGRAM %d" % i] for i in range(5)] + [["client", "lost", None]]
+    assert got["result"] == [["client", "made"]] + [["client", "data", b"DATAGRAM %d" % i] for i in range(5)] + [["client", "lost", None]]
 
 
 @kinds
 def test_connected_endpoint(same, kind):
     async def main(lab):
-        server = await bound(lab, kind, "server", {"data": lambda p, data: None})
+        server = await bound(lab, kind, "server", {"datagram_received": lambda p, data: None})
         client = await endpoint(lab, "client", remote_addr=address(server) if kind == "unix" else address(server)[:2],
                                 family=server.transport.get_extra_info("socket").family)
         client.transport.sendto(b"one")
@@ -44,9 +44,7 @@ def test_connected_endpoint(same, kind):
         wrong = outcome(client.transport.sendto, b"x", ("127.0.0.1", 1), text=False)
         await lab.until(lambda: sum(e[:2] == ["server", "data"] for e in lab.log) == 3)
         peer = client.transport.get_extra_info("peername") == address(server)
-        client.transport.close()
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return [wrong, peer, take(lab, "server")]
     got = same(scenario(main))
     assert got["result"][0] == ["raised", "ValueError"]
@@ -56,8 +54,7 @@ def test_text_of_a_wrong_address(same):
     async def main(lab):
         client = await endpoint(lab, remote_addr=("127.0.0.1", 9))
         got = [outcome(client.transport.sendto, b"x", addr) for addr in (("127.0.0.1", 10), 5, "a")]
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return got
     got = same(scenario(main))
     assert got["result"][0] == ["raised", "ValueError", "Invalid address: must be None or ('127.0.0.1', PORT)"]
@@ -73,8 +70,7 @@ def test_addresses_that_are_not_plain(same, to):
         client = await endpoint(lab, local_addr=("127.0.0.1", 0))
         got = outcome(client.transport.sendto, b"x", to)
         await lab.ticks()
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return got
     same(scenario(main))
 
@@ -87,8 +83,7 @@ def test_ipv6_addresses(same, to):
         client = await endpoint(lab, local_addr=("::1", 0))
         got = outcome(client.transport.sendto, b"x", to)
         await lab.ticks()
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return got
     same(scenario(main))
 
@@ -100,8 +95,7 @@ def test_unix_addresses(same, to):
         client = await bound(lab, "unix")
         got = outcome(client.transport.sendto, b"x", to)
         await lab.ticks()
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return got
     same(scenario(main))
 
@@ -114,9 +108,7 @@ def test_abstract_address(same):
         client.transport.sendto(b"hidden")
         await lab.seen("data")
         got = [server.addr, type(address(server)).__name__]
-        client.transport.close()
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return got
     same(scenario(main))
 
@@ -126,8 +118,7 @@ def test_data_of_a_wrong_type(same, data):
     async def main(lab):
         client = await endpoint(lab, local_addr=("127.0.0.1", 0))
         got = outcome(client.transport.sendto, data, ("127.0.0.1", 9))
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return got
     assert same(scenario(main))["result"][0] == "raised"
 
@@ -141,9 +132,7 @@ def test_arguments(same):
         got = [outcome(client.transport.sendto, text=False), outcome(client.transport.sendto, b"", 1, 2, text=False),
                outcome(client.transport.sendto, b"", nothing=1, text=False)]
         await lab.seen("data", 2)
-        for p in (client, server):
-            p.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return got
     same(scenario(main))
 
@@ -162,8 +151,7 @@ def test_memory_that_is_not_contiguous(same):
 def test_empty_datagrams(same):
     """They are sent from 3.13 on; received always."""
     async def main(lab):
-        server = await bound(lab, "udp", "server")
-        client = await endpoint(lab, "client", remote_addr=address(server))
+        server, client = await bound_and_connected(lab)
         client.transport.sendto(b"")
         client.transport.sendto(bytearray())
         client.transport.sendto(b"end")
@@ -172,9 +160,7 @@ def test_empty_datagrams(same):
         raw.sendto(b"", address(server))
         raw.sendto(b"last", address(server))
         await lab.until(lambda: ["server", "data", b"last"] in lab.log)
-        for p in (client, server):
-            p.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return take(lab, "server")
     got = same(scenario(main))
     assert [e[2] for e in got["result"] if e[1] == "data"] == ([b"", b""] if PY >= (3, 13) else []) + [b"end", b"", b"last"]
@@ -183,13 +169,10 @@ def test_empty_datagrams(same):
 @pytest.mark.parametrize("size", [1, 1472, 1473, 65507])
 def test_sizes(same, size):
     async def main(lab):
-        server = await bound(lab, "udp", "server")
-        client = await endpoint(lab, "client", remote_addr=address(server))
+        server, client = await bound_and_connected(lab)
         client.transport.sendto(os.urandom(1) * size)
         await lab.seen("data")
-        for p in (client, server):
-            p.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return [len(e[2]) for e in lab.log if e[:2] == ["server", "data"]]
     assert same(scenario(lambda lab: sizes_only(main, lab)))["result"] == [size]
 
@@ -208,8 +191,7 @@ def test_the_largest_unix_datagram(same):
         await lab.seen("data")
         got = [len(e[1]) for e in lab.log if e[0] == "data"]
         lab.log.clear()
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return got
     assert same(scenario(main))["result"] == [200_000]
 
@@ -245,8 +227,7 @@ def test_sending_on_a_lost_endpoint(same):
         got = [outcome(free.transport.sendto, b"late", address(server)), fixed.transport._conn_lost]
         fixed.transport.sendto(b"late")
         await lab.seen("data")
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return got
     got = same(scenario(main))
     assert got["records"] == [["WARNING", "socket.send() raised exception."]] * 5
@@ -263,7 +244,6 @@ def test_forgotten(aio, errors, loop):
     transport.pause_reading()
     with pytest.warns(ResourceWarning, match="unclosed transport <"):
         del transport, _
-        import gc
         gc.collect()
     assert a.fileno() == -1
     b.close()
@@ -273,8 +253,7 @@ def test_socket_closed_behind_the_transport(same):
     async def main(lab):
         p = await bound(lab, "udp")
         sock = p.transport._sock
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return [sock.fileno(), p.transport._sock]
     assert same(scenario(main))["result"] == [-1, None]
 
@@ -293,23 +272,19 @@ def test_extra_info_and_repr(same):
                  t.get_write_buffer_size(), list(t.get_write_buffer_limits()), t._address == address(server), server.transport._address]
         client.transport.close()
         info.append(repr(t))
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return info + [repr(t)]
     same(scenario(main))
 
 
 def test_debug_mode(same):
     async def main(lab):
-        server = await bound(lab, "udp", "server", {"data": lambda p, data: p.transport.sendto(data, p.addr)})
-        client = await endpoint(lab, "client", remote_addr=address(server))
+        server, client = await bound_and_connected(lab, datagram_received=lambda p, data: p.transport.sendto(data, p.addr))
         client.transport.sendto(b"x")
         await lab.until(lambda: ["client", "data", b"x"] in lab.log)
         client.transport.pause_reading()
         client.transport.resume_reading()
-        for p in (client, server):
-            p.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return take(lab, "client")
 
     def run(aio):
@@ -340,15 +315,13 @@ def test_options(same, options):
         sock = p.transport.get_extra_info("socket")
         info = [int(sock.family), sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST) != 0, p.transport.get_extra_info("peername"),
                 outcome(p.transport.sendto, b"x", ("127.0.0.1", 10))]
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         lab.log.clear()
         return info
     same(scenario(main))
 
 
 def test_context_of_the_callbacks(same):
-    import contextvars
     var = contextvars.ContextVar("var", default="none")
 
     async def main(lab):
@@ -356,7 +329,7 @@ def test_context_of_the_callbacks(same):
             p.log.append(var.get())
             var.set("changed")
         var.set("creation")
-        server = await bound(lab, "udp", hooks={"made": note, "data": note, "lost": note})
+        server = await bound(lab, "udp", hooks={"connection_made": note, "datagram_received": note, "connection_lost": note})
         var.set("later")
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         raw.sendto(b"1", address(server))
@@ -364,8 +337,7 @@ def test_context_of_the_callbacks(same):
         raw.sendto(b"2", address(server))
         await lab.seen("data", 2)
         var.set("closing")
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return var.get()
     same(scenario(main))
 
@@ -373,7 +345,6 @@ def test_context_of_the_callbacks(same):
 @pytest.mark.parametrize("error", [errno.ECONNREFUSED])
 def test_the_loop_closes_first(same, error):
     def run(aio):
-        from lab import Lab
         with Lab(aio) as lab:
             p = lab.run(bound(lab, "udp"))
             t = p.transport
@@ -381,11 +352,9 @@ def test_the_loop_closes_first(same, error):
             lab.loop.close()
             got = [repr(t).split()[0], outcome(t.sendto, b"x", ("127.0.0.1", 9)), outcome(t.close, text=False)]
             t._sock.close() if t._sock is not None else None
-        import warnings
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             del t, p
-            import gc
             gc.collect()
         return clean(got)
     same(run)

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from endpoints import Datagrams, address, bound, endpoint, take
-from lab import clean, scenario
+from endpoints import Datagrams, address, bound, bound_and_connected, endpoint, take
+from lab import Lab, clean, scenario
 from support import PY, outcome
 
 
@@ -16,14 +16,11 @@ from support import PY, outcome
 @pytest.mark.parametrize("size", [65508, 100_000])
 def test_a_datagram_that_is_too_large(same, size):
     async def main(lab):
-        server = await bound(lab, "udp", "server")
-        client = await endpoint(lab, "client", remote_addr=address(server))
+        server, client = await bound_and_connected(lab)
         client.transport.sendto(b"x" * size)
         client.transport.sendto(b"small")
         await lab.seen("data")
-        for p in (client, server):
-            p.transport.close()
-        await lab.ticks()
+        await lab.end(client, server)
         return take(lab, "client")
     got = same(scenario(main))
     assert ["client", "error", ["OSError", f"[Errno {errno.EMSGSIZE}] {os.strerror(errno.EMSGSIZE)}"]] in got["result"]
@@ -41,8 +38,7 @@ def test_nobody_listens(same):
         again = client.transport.is_closing()
         client.transport.sendto(b"anyone?")
         await lab.seen("error", 2)
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return again
     got = same(scenario(main))
     assert got["log"][1] == ["error", ["ConnectionRefusedError", "[Errno 111] Connection refused"]]
@@ -55,13 +51,12 @@ def test_the_error_callback_fails(same):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.bind(("127.0.0.1", 0))
             nobody = s.getsockname()
-        client = await endpoint(lab, remote_addr=nobody, hooks={"error": bad})
+        client = await endpoint(lab, remote_addr=nobody, hooks={"error_received": bad})
         client.transport.sendto(b"anyone?")
         await lab.seen("error")
         direct = outcome(client.transport.sendto, b"x" * 70_000)
         await lab.ticks()
-        client.transport.close()
-        await lab.ticks()
+        await lab.end(client)
         return direct
     got = same(scenario(main))
     assert got["result"] == ["raised", "ZeroDivisionError", "in error_received"] and len(got["reports"]) == 1
@@ -73,13 +68,12 @@ def test_the_data_callback_fails(same):
         def bad(p, data):
             if data == b"2":
                 raise ZeroDivisionError(data.decode())
-        server = await bound(lab, "udp", hooks={"data": bad})
+        server = await bound(lab, "udp", hooks={"datagram_received": bad})
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(4):
             raw.sendto(b"%d" % i, address(server))
         await lab.seen("data", 4)
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return True
     got = same(scenario(main))
     assert len(got["reports"]) == 1 and got["log"][-1] == ["lost", None]
@@ -89,12 +83,11 @@ def test_the_data_callback_fails(same):
 def test_a_callback_ends_the_loop(same, kind):
     """What arrived and was not delivered yet is delivered in the next run."""
     def run(aio):
-        from lab import Lab
         with Lab(aio) as lab:
             def bad(p, data):
                 if data == b"1":
                     raise kind("now")
-            server = lab.run(bound(lab, "udp", hooks={"data": bad}))
+            server = lab.run(bound(lab, "udp", hooks={"datagram_received": bad}))
             raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             for i in range(4):
                 raw.sendto(b"%d" % i, address(server))
@@ -116,13 +109,12 @@ def test_what_the_protocol_schedules_comes_before_the_next_datagram(same):
     async def main(lab):
         def step(p, data):
             p.log.append(["soon", data])
-        server = await bound(lab, "udp", hooks={"data": lambda p, data: lab.loop.call_soon(step, p, data)})
+        server = await bound(lab, "udp", hooks={"datagram_received": lambda p, data: lab.loop.call_soon(step, p, data)})
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(40):
             raw.sendto(b"%d" % i, address(server))
         await lab.until(lambda: ["soon", b"39"] in lab.log)
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return True
     got = same(scenario(main))
     assert got["log"][1:-1] == [[what, b"%d" % i] for i in range(40) for what in ("data", "soon")]
@@ -138,7 +130,7 @@ def test_a_task_takes_each_datagram_before_the_next(same):
                 lab.log.append("missed")
             else:
                 slot[0].set_result(data)
-        server = await bound(lab, "udp", hooks={"data": received})
+        server = await bound(lab, "udp", hooks={"datagram_received": received})
         slot[:] = [lab.loop.create_future()]
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(30):
@@ -147,8 +139,7 @@ def test_a_task_takes_each_datagram_before_the_next(same):
         for i in range(30):
             got.append(await asyncio.wait_for(slot[0], 10) if PY >= (3, 12) else await slot[0])
             slot[:] = [lab.loop.create_future()]
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return got
     got = same(scenario(main))
     assert got["result"] == [b"%d" % i for i in range(30)] and "missed" not in got["log"]
@@ -156,7 +147,7 @@ def test_a_task_takes_each_datagram_before_the_next(same):
 
 def test_closing_in_a_callback_is_the_end(same):
     async def main(lab):
-        server = await bound(lab, "udp", hooks={"data": lambda p, data: data == b"2" and p.transport.close()})
+        server = await bound(lab, "udp", hooks={"datagram_received": lambda p, data: data == b"2" and p.transport.close()})
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(6):
             raw.sendto(b"%d" % i, address(server))
@@ -168,7 +159,7 @@ def test_closing_in_a_callback_is_the_end(same):
 
 def test_pausing_in_a_callback(same):
     async def main(lab):
-        server = await bound(lab, "udp", hooks={"data": lambda p, data: data in (b"1", b"3") and p.transport.pause_reading()})
+        server = await bound(lab, "udp", hooks={"datagram_received": lambda p, data: data in (b"1", b"3") and p.transport.pause_reading()})
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(6):
             raw.sendto(b"%d" % i, address(server))
@@ -193,13 +184,12 @@ def test_pausing_in_a_callback(same):
 def test_another_protocol(same):
     async def main(lab):
         second = Datagrams(lab.log, "second")
-        server = await bound(lab, "udp", "first", hooks={"data": lambda p, data: p.transport.set_protocol(second)})
+        server = await bound(lab, "udp", "first", hooks={"datagram_received": lambda p, data: p.transport.set_protocol(second)})
         raw = lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         for i in range(3):
             raw.sendto(b"%d" % i, address(server))
         await lab.seen("data", 3)
         got = server.transport.get_protocol() is second
-        server.transport.close()
-        await lab.ticks()
+        await lab.end(server)
         return got
     assert same(scenario(main))["result"] is True

@@ -28,8 +28,7 @@ def test_queue_and_water_marks(same):
         order = [d[:6] for d in received[:n]] == [b"%06d" % i for i in range(n)]
         p.transport.sendto(b"after")
         direct = drain(peer)
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return [sizes, list(limits), order, len(received) - n, direct, repr(p.transport).split()[0]]
     got = same(scenario(main))
     cost = 8 if PY >= (3, 13) else 0
@@ -49,8 +48,7 @@ def test_what_is_queued_is_a_copy(same):
         while len(received) < n + 2:
             received += drain(peer)
             await asyncio.sleep(0)
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return received[n:]
     assert same(scenario(main))["result"] == [b"mutable", b"mutable"]
 
@@ -109,12 +107,11 @@ def test_writing_goes_on_in_resume_writing(same):
                 again.append(1)
                 p.transport.sendto(b"from resume %d" % len(again))
         again = []
-        protocol = {"resume": more}
         path = os.path.join(tempfile.mkdtemp(), "s")
         peer = lab.keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         peer.setblocking(False)
         peer.bind(path)
-        p = await endpoint(lab, hooks=protocol, remote_addr=path, family=socket.AF_UNIX)
+        p = await endpoint(lab, hooks={"resume_writing": more}, remote_addr=path, family=socket.AF_UNIX)
         p.transport.set_write_buffer_limits(high=500, low=400)
         fill(p)
         received = []

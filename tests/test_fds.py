@@ -15,14 +15,6 @@ from support import callback, fresh_loop, nonblocking_pair, outcome, scrub, spin
 
 
 @pytest.fixture
-def pair():
-    a, b = nonblocking_pair()
-    yield a, b
-    a.close()
-    b.close()
-
-
-@pytest.fixture
 def pipe():
     r, w = os.pipe()
     os.set_blocking(r, False)

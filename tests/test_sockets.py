@@ -12,14 +12,6 @@ from support import PY, free_port, fresh_loop, nonblocking_pair, outcome, spin
 
 
 @pytest.fixture
-def pair():
-    a, b = nonblocking_pair()
-    yield a, b
-    a.close()
-    b.close()
-
-
-@pytest.fixture
 def listener():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

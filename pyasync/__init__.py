@@ -91,10 +91,12 @@ for _name in ("base_events", "base_futures", "base_subprocess", "base_tasks", "c
 del _name
 
 
-def __getattr__(name):
-    # From 3.14 on asyncio answers for these with a warning, at the line that asked.
-    if name in ("AbstractEventLoopPolicy", "DefaultEventLoopPolicy") and sys.version_info >= (3, 14):
-        import warnings
-        warnings._deprecated(f"asyncio.{name}", remove=(3, 16))
-        return EventLoopPolicy if name == "DefaultEventLoopPolicy" else events._AbstractEventLoopPolicy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if sys.version_info >= (3, 14):
+    # Older ones do without: the interpreter does not specialise `asyncio.sleep` for a module that has a __getattr__.
+    def __getattr__(name):
+        # asyncio answers for these with a warning, at the line that asked.
+        if name in ("AbstractEventLoopPolicy", "DefaultEventLoopPolicy"):
+            import warnings
+            warnings._deprecated(f"asyncio.{name}", remove=(3, 16))
+            return EventLoopPolicy if name == "DefaultEventLoopPolicy" else events._AbstractEventLoopPolicy
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("names", ["test_futures*.py", "test_tasks*.py", "test_handles.py", "test_order.py", "test_hostile.py",
                                    "test_streams*.py"])
 def test_with_a_collection_at_every_allocation(names):
-    files = sorted(path.name for path in HERE.parent.glob(names))
+    files = sorted(path.name for path in HERE.parent.glob(names) if "random" not in path.name)    # those take minutes
     assert files
     command = [sys.executable, "-X", "faulthandler", "-m", "pytest", "-q", "-x", "--only=pyasync", "-p", "eager_gc", *files]
     done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=280,

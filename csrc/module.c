@@ -14,6 +14,7 @@
 #include "sync/lock.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/originals.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
 #include "sync/shield.h"
@@ -21,6 +22,7 @@
 #include "sync/taskgroup.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
+#include "sync/wait.h"
 #include "sync/wait_for.h"
 #include "sync/waiters.h"
 
@@ -54,6 +56,8 @@ static int module_exec(PyObject *module)
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,
+        pa_originals_setup,
+        pa_wait_setup,
         pa_wait_for_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS

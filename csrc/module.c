@@ -6,6 +6,7 @@
 #include "core/task.h"
 #include "net/net.h"
 #include "streams/streams.h"
+#include "sync/as_completed.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/ensure.h"
@@ -59,6 +60,7 @@ static int module_exec(PyObject *module)
         pa_originals_setup,
         pa_wait_setup,
         pa_wait_for_setup,
+        pa_as_completed_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

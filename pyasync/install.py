@@ -68,7 +68,7 @@ _changes = [
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
-for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "wait", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
+for _module, _names in ((tasks, ("as_completed", "ensure_future", "gather", "shield", "sleep", "wait", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
     for _name in _names:
         _native = getattr(overlays, _name)
         if _native is not getattr(_module, _name):           # 3.11: wait_for is asyncio's

@@ -3,6 +3,7 @@ import asyncio
 import concurrent.futures
 import gc
 import inspect
+import inspect
 import weakref
 from unittest import mock
 
@@ -282,4 +283,222 @@ def test_who_awaits_during_wait(same):
         log.append(awaited())
         await task
         log.append(awaited())
+    same(play(main))
+
+
+# --- as_completed ------------------------------------------------------------------------------------------------------
+
+ITERATES = PY >= (3, 13)
+by_class = pytest.mark.skipif(not ITERATES, reason="before 3.13 as_completed() returned a generator")
+
+
+def test_what_as_completed_returns(same):
+    async def main(aio, log):
+        it = aio.as_completed([value(aio, 1)], timeout=50)
+        log.append([type(it).__name__, iter(it) is it, inspect.isgenerator(it), hasattr(it, "__aiter__"), hasattr(it, "send")])
+        one = next(it)
+        log.append([asyncio.iscoroutine(one), one.__name__, one.__qualname__, await one, outcome(next, it), outcome(next, it)])
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            await one
+        log.append(outcome(lambda: aio.as_completed(), text=False))
+        log.append(outcome(lambda: aio.as_completed([], 1), text=False))
+        log.append([list(aio.as_completed([])), list(aio.as_completed((), timeout=3))])
+    same(play(main))
+
+
+@by_class
+def test_the_iterator_is_asyncios(aio, run):
+    async def main():
+        it = aio.as_completed([aio.sleep(0)])
+        assert isinstance(it, asyncio.tasks._AsCompletedIterator) and it.__aiter__() is it and it._todo_left == 1 and len(it._todo) == 1
+        assert await next(it) is None and not it._todo and it._timeout_handle is None
+    run(main())
+
+
+@pytest.mark.parametrize("limit", [None, 0, 2, 3, 9])
+@pytest.mark.parametrize("how", ["for", "async for", "all at once", "late"])
+def test_all_ways_of_as_completed(same, limit, how):
+    if how == "async for" and not ITERATES:
+        pytest.skip("only a generator")
+
+    async def main(aio, log):
+        loop = aio.get_running_loop()
+        task = aio.ensure_future(value(aio, "task", 3))
+        given = [task, value(aio, "a", 2), fail(aio, ValueError("v"), 4), task, fail(aio, aio.CancelledError("c"), 1)]
+        it = aio.as_completed(given, timeout=limit)
+        if how == "late":
+            await aio.sleep(6)
+        try:
+            if how == "async for":
+                async for future in it:
+                    log.append([future is task, plain(future.cancelled() or future.exception() or future.result()), loop.time()])
+            elif how == "all at once":
+                log.append(plain(await aio.gather(*it, return_exceptions=True)))
+            else:
+                for earliest in it:
+                    try:
+                        log.append([await earliest, loop.time()])
+                    except BaseException as e:
+                        log.append([chain(e), loop.time()])
+            log.append(outcome(next, it))
+        finally:
+            await aio.sleep(6)
+            for coro in given:
+                inspect.iscoroutine(coro) and coro.close()
+    same(play(main))
+
+
+def test_refusals_of_as_completed(same):
+    async def main(aio, log):
+        future = aio.get_running_loop().create_future()
+        coro = value(aio, 1)
+        for bad in (future, coro, 5, [5], None, [[]]):
+            try:
+                log.append(list(aio.as_completed(bad)))
+            except Exception as e:
+                log.append(chain(e))
+        coro.close()
+        other = aio.new_event_loop()
+        try:
+            list(aio.as_completed([other.create_future()]))
+        except ValueError as e:
+            log.append(plain(e))
+        other.close()
+    same(play(main))
+
+
+@pytest.mark.parametrize("how", ["cancel", "close", "drop", "cancel when it is done"])
+def test_leaving_one_of_as_completed(same, how):
+    async def main(aio, log):
+        loop = aio.get_running_loop()
+        futures = [loop.create_future() for _ in range(2)]
+        it = aio.as_completed(futures, timeout=20)
+        if how in ("close", "drop"):
+            one = next(it)
+            one.send(None)
+            if how == "close":
+                one.close()
+            del one
+        else:
+            first, second = aio.ensure_future(next(it)), aio.ensure_future(next(it))
+            await aio.sleep(0)
+            if how == "cancel when it is done":
+                futures[0].set_result("first")
+                await aio.sleep(0)            # it is in the queue, and the one that waited longest is woken
+            first.cancel("why")
+            try:
+                log.append(await first)
+            except aio.CancelledError as e:
+                log.append(e.args)
+        if not futures[0].done():
+            loop.call_soon(futures[0].set_result, "late")
+        futures[1].set_result("last")
+        if how.startswith("cancel"):
+            log.append(await second)
+        for earliest in it:
+            try:
+                log.append(await earliest)
+            except TimeoutError as e:
+                log.append(chain(e))
+    same(play(main))
+
+
+def test_as_completed_under_a_foreign_loop(aio):
+    loop = FakeLoop()
+    loop.create_future = lambda: asyncio.Future(loop=loop)
+    calls = []
+
+    def call_later(delay, callback, *args):
+        calls.append([delay, len(args)])
+        loop.call_soon(callback)
+
+        class Timer:
+            def cancel(self):
+                calls.append("cancelled")
+        return Timer()
+    loop.call_later = call_later
+
+    async def main():
+        futures = [loop.create_future() for _ in range(2)]
+        futures[0].set_result("r")
+        got = []
+        for earliest in aio.as_completed(futures, timeout=7):
+            try:
+                got.append(await earliest)
+            except TimeoutError:
+                got.append("timeout")
+        return got
+    task = asyncio.Task(main(), loop=loop)
+    loop.run_all()
+    assert task.result() == ["r", "timeout"] and calls == [[7, 0]]
+
+
+def test_as_completed_without_a_loop(same):
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            asyncio.set_event_loop(loop)
+            try:
+                futures = [loop.create_future() for _ in range(2)]
+                got = []
+
+                async def main():
+                    for one in ones:
+                        got.append(await one)
+                for number, future in enumerate(futures):
+                    future.set_result(number)
+                ones = list(aio.as_completed(futures))
+                loop.run_until_complete(main())
+            finally:
+                asyncio.set_event_loop(None)
+            return sorted(got)
+    same(scenario)
+
+
+def test_as_completed_rewritten_in_place(aio, run):
+    """ddtrace gives the function code of its own."""
+    seen = []
+
+    async def main():
+        return [await one for one in aio.as_completed([aio.sleep(0, "r")])]
+    for function in {asyncio.tasks.as_completed, aio.as_completed}:
+        if not inspect.isgeneratorfunction(function):
+            with rewritten_in_place(function, lambda fs, **kwargs: seen.append(len(fs))):
+                assert run(main()) == ["r"] and seen == [1]
+            assert run(main()) == ["r"] and seen.pop() == 1 and not seen
+
+
+def test_as_completed_is_freed(aio):
+    async def main():
+        task = aio.ensure_future(aio.sleep(0, "r"))
+        it = aio.as_completed([task], timeout=50)
+        refs = [weakref.ref(task), weakref.ref(it)] if ITERATES else [weakref.ref(task)]
+        for one in it:
+            await one
+        del task, it, one
+        return [r() for r in refs]
+    with fresh_loop(aio) as loop:
+        gc.disable()
+        try:
+            assert set(loop.run_until_complete(main())) == {None} or aio is asyncio
+        finally:
+            gc.enable()
+
+
+@pytest.mark.skipif(PY < (3, 14), reason="there is no call graph")
+def test_who_awaits_during_as_completed(same):
+    async def main(aio, log):
+        loop = aio.get_running_loop()
+        futures = [loop.create_future() for _ in range(3)]
+
+        def awaited():
+            return [None if f._asyncio_awaited_by is None else [t is aio.current_task() for t in f._asyncio_awaited_by] for f in futures]
+        it = aio.as_completed(futures, timeout=3)
+        log.append(awaited())
+        futures[0].set_result(1)
+        log.append([await next(it), awaited()])
+        try:
+            await next(it)
+        except TimeoutError:
+            log.append(awaited())
+        next(it).close()
     same(play(main))

@@ -129,11 +129,10 @@ else:
                 yield earliest
 as_completed.__doc__, as_completed.__module__ = _as_completed.__doc__, "pyasync"
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
-ensure_future, gather, shield, sleep, wait = _core.ensure_future, _core.gather, _core.shield, _core.sleep, _core.wait
+ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+wait, wait_for = _core.wait, _core.wait_for
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 TaskGroup = waiting.TaskGroup
-# On 3.11 it runs a coroutine in a task of its own.
-wait_for = _core.wait_for if "timeout" in _tasks.wait_for.__code__.co_names else _tasks.wait_for
 
 _core._use_originals(tuple(
     (home, name, getattr(home, name), _untouched_code(getattr(home, name)), native)

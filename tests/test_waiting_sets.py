@@ -17,6 +17,48 @@ MODES = ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 # --- wait --------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("limit", [None, 0, 2, 9])
+@pytest.mark.parametrize("mode", ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "NEVER"])
+def test_wait(same, limit, mode):
+    async def main(aio, log):
+        tasks = [aio.ensure_future(value(aio, i, i)) for i in range(1, 4)] + [aio.ensure_future(fail(aio, ValueError("v"), 2))]
+        tasks[2].cancel()
+        try:
+            done, pending = await aio.wait(tasks, timeout=limit, return_when=mode)
+            log.append([type(done).__name__, sorted(tasks.index(t) for t in done), sorted(tasks.index(t) for t in pending),
+                        aio.get_running_loop().time(), [len(t._callbacks or ()) for t in tasks]])
+        finally:
+            log.append(await aio.gather(*tasks, return_exceptions=True))
+    same(play(main))
+
+
+def test_wait_refuses(same):
+    async def main(aio, log):
+        coro = value(aio, 1)
+        future = aio.get_running_loop().create_future()
+        for bad in (coro, future, [], [coro], 5):
+            try:
+                await aio.wait(bad)
+            except (TypeError, ValueError) as e:
+                log.append(plain(e))
+        coro.close()
+    same(play(main))
+
+
+def test_cancelling_wait(same):
+    async def main(aio, log):
+        tasks = [aio.ensure_future(value(aio, i, 5, log)) for i in range(2)]
+        waiting = aio.ensure_future(aio.wait(tasks, timeout=9))
+        await aio.sleep(1)
+        waiting.cancel("why")
+        try:
+            await waiting
+        except aio.CancelledError as e:
+            log.append([e.args, [len(t._callbacks or ()) for t in tasks]])
+        return await aio.gather(*tasks)
+    same(play(main))
+
+
 @pytest.mark.parametrize("kind", ["list", "set", "iterator", "dict", "falsy", "truthy and empty", "twice the same", "equal string"])
 def test_what_wait_takes(same, kind):
     async def main(aio, log):
@@ -290,6 +332,18 @@ def test_who_awaits_during_wait(same):
 
 ITERATES = PY >= (3, 13)
 by_class = pytest.mark.skipif(not ITERATES, reason="before 3.13 as_completed() returned a generator")
+
+
+def test_as_completed(same):
+    async def main(aio, log):
+        for limit in (None, 2, 9):
+            for earliest in aio.as_completed([value(aio, 3, 3), value(aio, 1, 1), fail(aio, ValueError("v"), 4)], timeout=limit):
+                try:
+                    log.append([await earliest, aio.get_running_loop().time()])
+                except BaseException as e:
+                    log.append([type(e).__name__, aio.get_running_loop().time()])
+            await aio.sleep(5)
+    same(play(main))
 
 
 def test_what_as_completed_returns(same):

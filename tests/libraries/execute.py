@@ -42,7 +42,8 @@ def workplace(suite, folder):
                 shutil.copy(source / name, folder / name)
     else:
         (folder / "pytest.ini").write_text("[pytest]\n")
-    return folder
+    for name, text in suite.files.items():
+        (folder / name).write_text(text)
 
 
 def run(suite, way, python, prefix, *, chosen=(), timeout=300):

@@ -3,6 +3,7 @@
 install     what is installed beside pytest; the library itself is, in the version whose sdist is fetched
 copied      what of the sdist is copied to where the tests run: the tests and pytest's settings, never the library
 arguments   for pytest
+files       written there, by name
 """
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ class Suite:
     install: tuple
     copied: tuple = ("tests", "pyproject.toml")
     arguments: tuple = ()
+    files: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
 
 
@@ -27,6 +29,11 @@ class Program:
         return f"test_{self.name.replace('-', '_')}.py"
 
 
+# What tornado's own runner (python -m tornado.test) does before: each test has to log nothing.
+QUIET = """import logging
+logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+"""
+
 # Run when nothing is named, in this order: the short ones first.
 SUITES = (
     Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",)),
@@ -38,7 +45,8 @@ SUITES = (
                       "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme", "gunicorn"),
           copied=("tests", "examples", "pytest.ini", "requirements"),
           arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal")),
-    Suite("tornado", ("tornado", "twisted"), copied=(), arguments=("--pyargs", "tornado"), environment={"ASYNC_TEST_TIMEOUT": "25"}),
+    Suite("tornado", ("tornado", "twisted"), copied=(), arguments=("-p", "no:logging", "-p", "quiet_access_log", "--pyargs", "tornado"),
+          files={"quiet_access_log.py": QUIET}, environment={"ASYNC_TEST_TIMEOUT": "25"}),
     Suite("pyzmq", ("pyzmq", "tornado", "pytest-asyncio"), copied=("tests", "pytest.ini")),
 )
 

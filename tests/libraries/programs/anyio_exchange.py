@@ -135,7 +135,7 @@ def inside_trio():
 
     async def of_asyncio():
         queue = asyncio.Queue(5)
-        task = asyncio.get_running_loop().create_task(producer(queue))
+        task = asyncio.create_task(producer(queue))
         got = []
         while (item := await queue.get()) is not None:
             got.append(item)

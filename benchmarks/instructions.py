@@ -47,9 +47,10 @@ def self_costs(lines):
     """Instructions by object file, from the lines of a callgrind output file."""
     costs, names, current, skip = {}, {}, None, False
     for line in lines:
-        if line.startswith("ob="):
-            number, _, name = line[3:].strip().partition(" ")
-            current = names.setdefault(number, name)
+        if line.startswith(("ob=", "cob=")):    # a name is spelled out once, afterwards its number stands for it
+            number, _, name = line.partition("=")[2].strip().partition(" ")
+            name = names.setdefault(number, name)
+            current = name if line.startswith("ob=") else current
         elif line.startswith("calls="):
             skip = True                         # the next line is what the callee took
         elif line[:1].isdigit() or line[:1] in "+-*":

@@ -55,7 +55,8 @@ def long_table(rows, columns, clock):
 
 
 def growth_table(curves):
-    lines = [["", "should be", *[f"{size:,}" for size in (sizes := sorted({s for c in curves.values() for s, _ in c.get("pyasync", [])}))]]]
+    sizes = sorted({size for curve in curves.values() for size, _ in curve.get("pyasync", [])})
+    lines = [["", "should be", *(f"{size:,}" for size in sizes)]]
     for name, curve in curves.items():
         costs = dict(curve.get("pyasync", []))
         lines.append([name, scaling.bench_scaling.CURVES[name][2], *(report.quantity(costs.get(size), "s") for size in sizes)])

@@ -7,6 +7,7 @@
 #include "net/net.h"
 #include "streams/streams.h"
 #include "sync/as_completed.h"
+#include "sync/chain.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/ensure.h"
@@ -21,6 +22,7 @@
 #include "sync/shield.h"
 #include "sync/sleep.h"
 #include "sync/taskgroup.h"
+#include "sync/threads.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
 #include "sync/wait.h"
@@ -61,6 +63,8 @@ static int module_exec(PyObject *module)
         pa_wait_setup,
         pa_wait_for_setup,
         pa_as_completed_setup,
+        pa_chain_setup,
+        pa_threads_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

@@ -7,6 +7,7 @@
 #include "net/net.h"
 #include "streams/streams.h"
 #include "sync/as_completed.h"
+#include "sync/barrier.h"
 #include "sync/chain.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
@@ -51,6 +52,7 @@ static int module_exec(PyObject *module)
         pa_queue_setup,
         pa_condition_setup,
         pa_semaphore_setup,
+        pa_barrier_setup,
         pa_observer_setup,
         pa_ensure_setup,
         pa_gather_setup,

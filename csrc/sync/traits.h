@@ -37,6 +37,9 @@ static inline int pa_is_plain(PyObject *obj, PyTypeObject *native, PyTypeObject 
     return type == native || (type == joined && version != 0 && type->tp_version_tag == version);
 }
 
+/* Keeps the class and its version. 0 or -1. */
+int pa_class_take(PyObject *class, PyTypeObject **place, unsigned *version);
+
 int pa_traits_setup(PyObject *module, pa_state *st);
 
 #endif

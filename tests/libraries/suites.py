@@ -44,7 +44,9 @@ SUITES = (
     Suite("aiohttp", ("aiohttp", "blockbuster", "freezegun", "isal", "zlib_ng", "pkgconfig", "proxy.py", "pytest-mock", "pytest-timeout",
                       "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme", "gunicorn"),
           copied=("tests", "examples", "pytest.ini", "requirements"),
-          arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal")),
+          # addopts asks for xdist and coverage. Its benchmarks are left out; fast leaves out a garbage collection after each test.
+          arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal", "--ignore-glob=tests/test_benchmarks_*",
+                     "--aiohttp-fast")),
     Suite("tornado", ("tornado", "twisted"), copied=(), arguments=("-p", "no:logging", "-p", "quiet_access_log", "--pyargs", "tornado"),
           files={"quiet_access_log.py": QUIET}, environment={"ASYNC_TEST_TIMEOUT": "25"}),
     Suite("pyzmq", ("pyzmq", "tornado", "pytest-asyncio"), copied=("tests", "pytest.ini")),

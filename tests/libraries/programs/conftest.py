@@ -57,9 +57,14 @@ class Server:
         self.process.wait(30)
 
 
-def free_port():
+def unused_port():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
+
+
+@pytest.fixture
+def free_port():
+    return unused_port()
 
 
 def is_listening(port):
@@ -75,7 +80,7 @@ def redis_server(tmp_path_factory):
     if program is None:
         pytest.skip("redis-server is not installed (Debian: redis-server)")
     folder = tmp_path_factory.mktemp("redis")
-    port, path = free_port(), folder / "socket"
+    port, path = unused_port(), folder / "socket"
     server = Server([program, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
                     folder, lambda: is_listening(port) and path.exists())
     yield port, str(path)
@@ -93,7 +98,7 @@ def postgres_program(name):
 def postgres_server(tmp_path_factory, tls):
     """(port, folder of the Unix socket) of a PostgreSQL of our own, with TLS. It refuses to run as root: then it is run as nobody."""
     folder = tmp_path_factory.mktemp("postgres")
-    data, port = folder / "data", free_port()
+    data, port = folder / "data", unused_port()
     nobody = {"user": "nobody"} if os.getuid() == 0 else {}
     files = [Path(shutil.copy(path, folder)) for path in tls[:2]]
     if nobody:

@@ -2,14 +2,16 @@
 import argparse
 import json
 import pathlib
+import re
 import signal
 import sys
 
 import execute
 import home
-from suites import BY_NAME, PROGRAMS, SUITES
+from suites import BY_NAME, Program
 
 REPEATS = 3
+BAD = ("fails", "fails, and alone on asyncio, too", "made a loop of asyncio's")
 
 
 def compare(asyncio, other):
@@ -39,11 +41,9 @@ def repeat(suite, way, node, python, prefix, timeout):
 
 
 def verdict_of(on_asyncio, on_way):
-    if on_asyncio == REPEATS and on_way == 0:
-        return "fails"
-    if on_way == REPEATS:
-        return "flaky or dependent on other tests"
-    return "flaky"
+    if on_way == 0:
+        return "fails" if on_asyncio else "fails, and alone on asyncio, too"
+    return "passes alone" if on_way == REPEATS else "flaky"
 
 
 def judge(suite, way, asyncio, run, python, prefix, options):
@@ -71,10 +71,37 @@ def describe(finding, way, log):
     print(f"{way}: {finding['verdict']}: {finding['test']}{times}\n{finding['text']}\n", file=log, flush=True)
 
 
-def run_suite(suite, options, prefix):
-    """Runs it by each way and prints what is found. Returns what is kept of it."""
-    python = home.virtual_environment(suite.name, (f"{suite.install[0]}=={home.pinned(suite.name)}", *suite.install[1:]))
-    kept = {"library": suite.name, "version": home.pinned(suite.name), "python": sys.version.split()[0], "ways": {}}
+def run_entry(entry, options, prefix):
+    """Runs a suite or a program and prints what is found. Returns what is kept of it."""
+    kept = {"library": entry.name, "version": home.pinned(entry.name), "python": sys.version.split()[0], "ways": {}}
+    if isinstance(entry, Program):
+        run_program(entry, options, kept)
+    else:
+        run_suite(entry, options, prefix, kept)
+    return kept
+
+
+def run_program(program, options, kept):
+    python = home.virtual_environment(program.name, ("pytest-timeout", "trustme", *program.install))
+    run = execute.run(program, "asyncio", python, [], chosen=options.test, timeout=options.timeout)
+    for test, result in run.tests.items():
+        way = re.fullmatch(r".*?\[(.*)\]", test)[1]
+        here = kept["ways"].setdefault(way, {"passed": 0, "failed": 0, "skipped": 0, "trouble": run.trouble, "findings": []})
+        here[result["outcome"]] += 1
+        if result["outcome"] == "failed":
+            here["findings"].append({"test": test, "verdict": "fails", "asyncio": None, "way": None, "text": result["text"]})
+            describe(here["findings"][-1], way, options.log)
+        elif result["outcome"] == "skipped":
+            raise home.Missing(f"its tests are skipped: {result['text']}")
+    if not run.tests:
+        raise home.Missing(f"its tests did not run: {run.trouble}")
+    print(f"{program.name} {kept['version']} program  " + ", ".join(
+        f"{way}: {'passed' if here['passed'] and not here['failed'] else 'FAILED'}" for way, here in kept["ways"].items())
+        + f"  {run.seconds:.0f} s", flush=True)
+
+
+def run_suite(suite, options, prefix, kept):
+    python = home.virtual_environment(suite.name, suite.install)
     control = None
     for way in ("asyncio", *options.way):
         run = execute.run(suite, way, python, prefix, chosen=options.test, timeout=options.timeout)
@@ -96,12 +123,11 @@ def run_suite(suite, options, prefix):
         here["ran"] = len(run.tests)
         for finding in here["findings"]:
             describe(finding, way, options.log)
-    return kept
 
 
 def bad(kept):
     """Whether something in it is to be mended."""
-    return any(way["trouble"] or any(f["verdict"] == "fails" for f in way["findings"]) for way in kept["ways"].values())
+    return any(way["trouble"] or any(f["verdict"] in BAD for f in way["findings"]) for way in kept["ways"].values())
 
 
 def main():
@@ -129,7 +155,7 @@ def main():
     failed, missing = [], []
     for name in options.names or BY_NAME:
         try:
-            kept = run_suite(BY_NAME[name], options, prefix)
+            kept = run_entry(BY_NAME[name], options, prefix)
         except home.Missing as error:
             print(f"!!!! {name} was NOT RUN: {error}", flush=True)
             missing.append(name)

@@ -43,7 +43,7 @@ def call(*command, **options):
     return done.stdout
 
 
-def virtual_environment(name, install, unpinned=False):
+def virtual_environment(name, install):
     """The Python of a virtual environment with these packages in their pinned versions, without pyasync."""
     key = hashlib.sha256("\n".join([sys.version, sys.base_prefix, *install, PINS.read_text()]).encode()).hexdigest()[:16]
     folder = CACHE / f"venv-{name}-{sys.version_info[0]}.{sys.version_info[1]}"
@@ -51,8 +51,7 @@ def virtual_environment(name, install, unpinned=False):
     if not stamp.exists() or stamp.read_text() != key:
         shutil.rmtree(folder, ignore_errors=True)
         call(sys.executable, "-m", "venv", folder)
-        pins = [] if unpinned else ["-c", PINS]
-        call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *pins, "pytest", *install)
+        call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", PINS, "pytest", *install)
         stamp.write_text(key)
     return python
 

@@ -32,11 +32,12 @@ def repeat(suite, way, node, python, prefix, timeout):
     """How often it passes of REPEATS times, alone; and what the last failure said."""
     passed, text = 0, ""
     for _ in range(REPEATS):
-        outcome = list(execute.run(suite, way, python, prefix, chosen=[node], timeout=timeout).tests.values())
-        if len(outcome) == 1 and outcome[0]["outcome"] == "passed":
+        tests = execute.run(suite, way, python, prefix, chosen=[node], timeout=timeout).tests
+        result = tests.get(execute.identity(node), {"outcome": "missing", "text": "it was not found"})
+        if result["outcome"] == "passed":
             passed += 1
         else:
-            text = outcome[0]["text"] if outcome else "it was not found"
+            text = result["text"]
     return passed, text
 
 

@@ -47,7 +47,7 @@ def workplace(suite, folder):
         (folder / "pytest.ini").write_text("[pytest]\n")
     for name, text in suite.files.items():
         (folder / name).write_text(text)
-    return folder, [] if "--pyargs" in suite.arguments else [suite.copied[0]]
+    return folder, [] if "--pyargs" in suite.arguments else suite.copied[:1]
 
 
 def run(suite, way, python, prefix, *, chosen=(), timeout=300):
@@ -60,7 +60,7 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
         place, collected = workplace(suite, place)
         while True:
             before = len(result.tests)
-            finished, current, output = _process(suite, way, python, prefix, folder, place, result, chosen or collected, timeout)
+            finished, current, output = _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout)
             if finished:
                 if len(result.tests) == before == 0:
                     result.trouble.append(f"no test was run\n{output[-3000:]}")
@@ -76,16 +76,17 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
     return result
 
 
-def _process(suite, way, python, prefix, folder, place, result, what, timeout):
+def _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout):
     """One process. Returns whether it came to its end, the test it was in when it did not, and its output."""
-    record, done, output_path = folder / "record", folder / "done", folder / "output"
+    record, done, only, output_path = (folder / name for name in ("record", "done", "only", "output"))
     record.write_text("")
     done.write_text("".join(json.dumps(test["node"]) + "\n" for test in result.tests.values()))
+    only.write_text("".join(json.dumps(node) + "\n" for node in chosen))
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
     env |= {"PYTHONPATH": str(home.importable()), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
-            "PYASYNC_DONE": str(done), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
+            "PYASYNC_DONE": str(done), "PYASYNC_ONLY": str(only), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
     env.pop("PYASYNC_OWNER", None)
-    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *suite.arguments, *what]
+    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *suite.arguments, *collected]
     with open(output_path, "wb") as output:
         process = subprocess.Popen(list(map(str, command)), env=env, cwd=place, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=output, start_new_session=True)

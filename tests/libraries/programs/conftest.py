@@ -1,12 +1,14 @@
 """Programs of libraries whose own tests are not on PyPI, as in tests/programs: each in a process of its own, on asyncio (the control)
 and by every way into pyasync. `python tests/libraries NAME` makes an environment with the library; without it the tests are skipped.
 """
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -95,17 +97,21 @@ def postgres_program(name):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory, tls):
+def postgres_server(tls):
     """(port, folder of the Unix socket) of a PostgreSQL of our own, with TLS. It refuses to run as root: then it is run as nobody."""
-    folder = tmp_path_factory.mktemp("postgres")
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:      # pytest's folders are for their owner alone
+        with started_postgres(Path(folder), tls) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def started_postgres(folder, tls):
     data, port = folder / "data", unused_port()
     nobody = {"user": "nobody"} if os.getuid() == 0 else {}
     files = [Path(shutil.copy(path, folder)) for path in tls[:2]]
     if nobody:
         for path in (folder, *files):
             shutil.chown(path, **nobody)
-        for parent in (folder, *folder.parents[:2]):         # pytest's folders are for their owner alone
-            parent.chmod(0o755)
     files[1].chmod(0o600)
     subprocess.run([postgres_program("initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "--no-sync"], check=True,
                    capture_output=True, cwd=folder, **nobody)

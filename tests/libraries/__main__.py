@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import sys
+import time
 
 import execute
 import home
@@ -162,7 +163,7 @@ def main():
     prefix, reason = home.namespace()
     if reason:
         print(f"!!!! No network namespace: {reason}. Tests that need ::1 or another address are run on this host as it is.")
-    failed, missing = [], []
+    failed, missing, passed, begin = [], [], 0, time.monotonic()
     for name in options.names or BY_NAME:
         try:
             kept = run_entry(BY_NAME[name], options, prefix)
@@ -170,16 +171,17 @@ def main():
             print(f"!!!! {name} was NOT RUN: {error}", flush=True)
             missing.append(name)
             continue
-        if bad(kept):
-            failed.append(name)
+        passed += sum(here["passed"] for way, here in kept["ways"].items() if way != "asyncio")
+        failed += [name] * bad(kept)
         if options.save:
             options.save.mkdir(exist_ok=True)
             (options.save / f"{name}-{sys.version_info[0]}.{sys.version_info[1]}.json").write_text(json.dumps(kept, indent=1))
-    if missing:
-        print("!!!! NOT RUN:", *missing)
     if failed:
         print("FAILED:", *failed)
-    return bool(failed)
+    print(f"{passed} passed on pyasync in {time.monotonic() - begin:.1f}s")
+    if missing:
+        print("!!!! NOT RUN:", *missing)
+    return 1 if failed else 77 if missing else 0
 
 
 if __name__ == "__main__":

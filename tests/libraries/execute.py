@@ -58,6 +58,7 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
         place = folder / "place"
         place.mkdir()
         place, collected = workplace(suite, place)
+        home.importable(folder / "importable")
         while True:
             before = len(result.tests)
             finished, current, output = _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout)
@@ -83,7 +84,7 @@ def _process(suite, way, python, prefix, folder, place, result, collected, chose
     done.write_text("".join(json.dumps(test["node"]) + "\n" for test in result.tests.values()))
     only.write_text("".join(json.dumps(node) + "\n" for node in chosen))
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
-    env |= {"PYTHONPATH": str(home.importable()), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
+    env |= {"PYTHONPATH": str(folder / "importable"), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
             "PYASYNC_DONE": str(done), "PYASYNC_ONLY": str(only), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
     env.pop("PYASYNC_OWNER", None)
     command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *suite.arguments, *collected]

@@ -42,7 +42,7 @@ def call(*command, **options):
     """Runs a tool; Missing, with what it wrote, if it fails."""
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if done.returncode:
-        raise Missing(f"{' '.join(map(str, command))} failed:\n{done.stdout[-4000:]}")
+        raise Missing(f"{' '.join(map(str, command))} failed:\n{done.stdout[-1500:]}")
     return done.stdout
 
 

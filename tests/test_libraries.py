@@ -68,6 +68,7 @@ def run(command, tmp_path, monkeypatch):
 FAILS = {"test_crash", "test_hang", "test_fails", "test_flaky", "test_teardown"}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["loop", "install"])
 def test_verdicts(command, run, way):
     control, result = run("asyncio"), run(way)

@@ -83,7 +83,7 @@ def _process(suite, way, python, prefix, folder, place, result, collected, chose
     record.write_text("")
     done.write_text("".join(json.dumps(test["node"]) + "\n" for test in result.tests.values()))
     only.write_text("".join(json.dumps(node) + "\n" for node in chosen))
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONWARNINGS", "VIRTUAL_ENV"))}
     env |= {"PYTHONPATH": str(folder / "importable"), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
             "PYASYNC_DONE": str(done), "PYASYNC_ONLY": str(only), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
     env.pop("PYASYNC_OWNER", None)

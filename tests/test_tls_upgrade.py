@@ -210,7 +210,7 @@ def test_a_transport_that_is_no_more(same, tls, side, state):
         else:
             sock.close()
             await lab.seen("lost")
-        task, peer = begin(lab, tls, side, p, sock if state != "lost" else lab.pair("tcp")[0])
+        task, peer = begin(lab, tls, side, p, sock if state != "lost" else lab.pair("tcp")[0], ssl_handshake_timeout=0.05)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)         # of a transport that asyncio makes and does not need
             found = await failure(asyncio.wait_for(task, 0.1))

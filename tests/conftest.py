@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from lab_tls import Tls
 from support import Errors, fresh_loop, open_fds
 
 MODULES = ("asyncio", "pyasync")
@@ -109,6 +110,12 @@ def certificate(tmp_path_factory):
                    check=True, capture_output=True)
     path.write_text(path.read_text() + key.read_text())
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def tls(certificate, tmp_path_factory):
+    """Contexts for both sides, of `certificate` or a stranger's."""
+    return Tls(certificate, tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -82,10 +82,11 @@ static int collect(PyObject **first, PyObject **more, PyObject *chunk)
     return rc;
 }
 
-/* calls.read(256 KiB) until it has no more; `ask_first` saves calls that cannot have any. */
+/* calls.read(size) until it has no more; `ask_first` saves calls that cannot have any. A read() makes a bytes object of that size and
+ * then shrinks it, and no record has more than 16 KiB; a user's SSLObject is asked for what asyncio would. */
 static int read_all(pa_tls *self, PyObject **data, bool *eof, bool ask_first)
 {
-    PyObject *size = PyLong_FromLong(PA_TLS_READ_MAX), *first = NULL, *more = NULL;
+    PyObject *size = PyLong_FromLong(self->calls != self->sslobj ? PA_TLS_RECORD : PA_TLS_READ_MAX), *first = NULL, *more = NULL;
     int rc = size != NULL ? 0 : -1;
     while (rc == 0 && !*eof) {
         bool again;

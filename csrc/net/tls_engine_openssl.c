@@ -18,7 +18,7 @@ static int as_int(size_t n) { return n < INT_MAX ? (int)n : INT_MAX; }
 
 static size_t received(const pa_tls *self) { return self->in.len + self->window_len; }
 
-/* ---- The BIO ---- */
+/* ---- The BIO: called without the GIL where Python's methods let it go, so it touches nothing but the connection ---- */
 
 /* Copies up to `size` bytes out of what has come. */
 static size_t take_received(pa_tls *self, char *to, size_t size)
@@ -27,6 +27,8 @@ static size_t take_received(pa_tls *self, char *to, size_t size)
     if (kept > 0) {
         memcpy(to, pa_tls_bytes_at(&self->in), kept);
         pa_tls_bytes_drop(&self->in, kept);
+        if (self->in.len == 0)
+            pa_tls_bytes_clear(&self->in);
     }
     size_t rest = self->window_len < size - kept ? self->window_len : size - kept;
     if (rest > 0) {
@@ -58,7 +60,6 @@ static int on_write(BIO *bio, const char *data, int size)
     pa_openssl.BIO_clear_flags(bio, PA_BIO_FLAGS_RETRIES);
     if (self == NULL || size <= 0)
         return size;
-    pa_tls_bytes_borrow(self->st, &self->out);
     return pa_tls_bytes_add(&self->out, data, (size_t)size) == 0 ? size : -1;
 }
 
@@ -163,8 +164,6 @@ static int openssl_keep(pa_tls *self)
     size_t len = self->window_len;
     self->window = NULL;
     self->window_len = 0;
-    if (self->in.len == 0 && self->in.data != NULL)
-        pa_tls_bytes_clear(&self->in);
     if (len == 0 || self->bio == NULL)
         return 0;
     if (pa_tls_bytes_add(&self->in, window, len) == 0)
@@ -288,6 +287,7 @@ static int openssl_write(pa_tls *self)
 {
     char record[PA_TLS_RECORD];
     pa_openssl.ERR_clear_error();
+    pa_tls_bytes_borrow(self->st, &self->out);
     while (!pa_write_queue_is_empty(&self->put_off)) {
         const pa_chunk *first = pa_write_queue_first(&self->put_off);
         const char *data = first->ptr;

@@ -6,14 +6,17 @@
 #include "core/task.h"
 #include "net/net.h"
 #include "streams/streams.h"
+#include "sync/as_completed.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
+#include "sync/create_task.h"
 #include "sync/ensure.h"
 #include "sync/event.h"
 #include "sync/gather.h"
 #include "sync/lock.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/originals.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
 #include "sync/shield.h"
@@ -21,6 +24,7 @@
 #include "sync/taskgroup.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
+#include "sync/wait.h"
 #include "sync/wait_for.h"
 #include "sync/waiters.h"
 
@@ -48,6 +52,7 @@ static int module_exec(PyObject *module)
         pa_condition_setup,
         pa_semaphore_setup,
         pa_observer_setup,
+        pa_create_task_setup,
         pa_ensure_setup,
         pa_gather_setup,
         pa_shield_setup,
@@ -55,7 +60,10 @@ static int module_exec(PyObject *module)
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,
+        pa_originals_setup,
+        pa_wait_setup,
         pa_wait_for_setup,
+        pa_as_completed_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

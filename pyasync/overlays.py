@@ -83,31 +83,60 @@ _GatheringFuture = _core._GatheringFuture
 _namespace = {**vars(_tasks), "_GatheringFuture": _GatheringFuture, "events": events}
 if policy._makes_loops:
     _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
-    if hasattr(_tasks, "_AsCompletedIterator"):              # 3.13; before, as_completed() is a generator function
-        @functools.wraps(_tasks.as_completed)
-        def as_completed(fs, *, timeout=None):
-            if _events._get_running_loop() is None and not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
-                policy.get_event_loop()                      # asyncio's iterator then finds this one
-            return _tasks.as_completed(fs, timeout=timeout)
-        as_completed.__module__ = "pyasync"
-    else:
-        _rebound(("as_completed",), _namespace)
-        as_completed = _namespace["as_completed"]
     _futures_namespace = {**vars(_futures), "events": events}
     _rebound(("wrap_future",), _futures_namespace)
     wrap_future = _futures_namespace["wrap_future"]
 else:
     _rebound(("gather",), _namespace)
-    as_completed, wrap_future = _tasks.as_completed, _futures.wrap_future
+    wrap_future = _futures.wrap_future
+
+
+def _untouched_code(function):
+    """Its code; None if somebody has been there: tracers wrap in place, and leave an attribute."""
+    return function.__code__ if type(function) is types.FunctionType and not vars(function) else None
+
+
+# as_completed() is a Python function, which tracers can wrap in place; and asyncio's is called where they wrapped that.
+_as_completed, _as_completed_code = _tasks.as_completed, _untouched_code(_tasks.as_completed)
+if hasattr(waiting, "_AsCompletedIterator"):                 # 3.13
+    _namespace["_AsCompletedIterator"] = waiting._AsCompletedIterator
+    _rebound(("as_completed",), _namespace)
+    _rebound_as_completed = _namespace["as_completed"]
+
+    def as_completed(fs, *, timeout=None):
+        running = _events._get_running_loop() is not None
+        if running and _as_completed.__code__ is _as_completed_code:
+            return _rebound_as_completed(fs, timeout=timeout)
+        if policy._makes_loops and not running and not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
+            policy.get_event_loop()                          # asyncio's iterator then finds this one
+        return _as_completed(fs, timeout=timeout)
+else:
+    _rebound(("as_completed",), _namespace)
+    _rebound_as_completed = _namespace["as_completed"]
+
+    def as_completed(fs, *, timeout=None):
+        running = _events._get_running_loop() is not None
+        if not running or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+            yield from _rebound_as_completed(fs, timeout=timeout)
+        elif _as_completed.__code__ is not _as_completed_code:
+            yield from _as_completed(fs, timeout=timeout)
+        else:
+            for earliest in _core._AsCompletedIterator(fs, timeout):
+                yield earliest
+as_completed.__doc__, as_completed.__module__ = _as_completed.__doc__, "pyasync"
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
-ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
+wait, wait_for = _core.wait, _core.wait_for
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 TaskGroup = waiting.TaskGroup
-# On 3.11 it runs a coroutine in a task of its own.
-wait_for = _core.wait_for if "timeout" in _tasks.wait_for.__code__.co_names else _tasks.wait_for
 
-_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait_for=wait_for,
-              as_completed=as_completed, _GatheringFuture=_GatheringFuture)
+_core._use_originals(tuple(
+    (home, name, getattr(home, name), _untouched_code(getattr(home, name)), native)
+    for home, name, native in ((_tasks, "_wait", None), (_tasks, "shield", shield), (_futures, "_chain_future", None),
+                               (_futures, "wrap_future", wrap_future), (asyncio.BaseEventLoop, "run_in_executor", None))))
+
+_names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait,
+              wait_for=wait_for, as_completed=as_completed, _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from lab_tls import Tls
-from support import Errors, fresh_loop, open_fds
+from support import Errors, fresh_loop, nonblocking_pair, open_fds
 
 MODULES = ("asyncio", "pyasync")
 
@@ -100,6 +100,15 @@ def same(aio):
     return check
 
 
+@pytest.fixture
+def pair():
+    """Two connected, non-blocking sockets."""
+    a, b = nonblocking_pair()
+    yield a, b
+    a.close()
+    b.close()
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A self-signed certificate for localhost and its key, in one PEM file."""
@@ -128,3 +137,17 @@ def script(aio, tmp_path):
         return subprocess.run([sys.executable, *flags, str(path), *args], capture_output=True, text=True,
                               timeout=timeout, **kwargs)
     return start
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory):
+    """Paths of a certificate for localhost, of its key, and of the authority that clients have to trust."""
+    trustme = pytest.importorskip("trustme", reason="trustme is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    certificate, key, ca = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+    certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(key))
+    authority.cert_pem.write_to_path(str(ca))
+    return str(certificate), str(key), str(ca)

@@ -19,6 +19,7 @@ VERSIONS = ("TLSv1_2", "TLSv1_3")
 sides = pytest.mark.parametrize("side", SIDES)
 versions = pytest.mark.parametrize("version", VERSIONS)
 CLOSE_NOTIFY, EOF = "close_notify", "eof"
+PIECE = b"z" * 65536
 
 
 class Tls:
@@ -233,7 +234,11 @@ def opened(lab, side, ours, theirs, kind="tcp", protocol=None, name=None, buffer
            hostname="localhost"):
     """A protocol, the task that makes its handshake, and its peer, whose handshake has not begun."""
     sock, other = lab.pair(kind, sndbuf)
-    protocol = lab.protocol(name, buffered, **hooks) if protocol is None else protocol
+    if protocol is None:
+        protocol = lab.protocol(name, buffered, **hooks)
+        if buffered:
+            # asyncio's sslproto slices what get_buffer() gave and reads into that: of a bytearray it would be a copy.
+            protocol.hooks.setdefault("get_buffer", lambda p: memoryview(p.buffer))
     peer = Peer(lab, other, theirs, side == "client")
     task = asyncio.ensure_future(start(lab, side, protocol, sock, ours, hostname, **tls_options))
     return protocol, task, peer
@@ -253,6 +258,21 @@ async def ended(lab, protocol, peer, count=1):
     await peer.read_all()
     await lab.seen("lost", count)
     peer.close()
+
+
+async def got_data(lab, nbytes):
+    """Until that much data is in the log."""
+    await lab.until(lambda: sum(len(e[-1]) for e in lab.log if "data" in e) >= nbytes)
+
+
+def write_until_paused(lab, p):
+    """Far more than the kernel and whatever is between take, in many pieces; returns how much."""
+    total = 0
+    while "pause" not in p.events():
+        p.transport.write(PIECE)
+        total += len(PIECE)
+        assert total < 100_000_000
+    return total
 
 
 async def failure(awaitable):

@@ -222,6 +222,8 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
+#define PA_WAIT_FOR_MAKES_TASK (PY_VERSION_HEX < 0x030C0000) /* wait_for() runs a coroutine in a task of its own */
+#define PA_COMPLETES_BY_CLASS (PY_VERSION_HEX >= 0x030D0000) /* as_completed() returns an _AsCompletedIterator; before, a generator */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 
 #define PA_HAS_SEVERAL_SEPARATORS (PY_VERSION_HEX >= 0x030D0000) /* StreamReader.readuntil((b"a", b"b")) */

@@ -17,7 +17,8 @@
     X(group_closes_refused)       /* create_task closes a coroutine that it refuses */                                  \
     X(group_passes_name)          /* create_task gives the name to the loop; else it calls set_name */                  \
     X(group_takes_done_at_once)   /* a task that is done when it is made gets no callback */                            \
-    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */
+    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */                  \
+    X(as_completed_counts_back)   /* a wait that fails leaves its place to another */
 
 enum {
 #define PA_TRAIT(name) PA_TRAIT_INDEX_##name,

@@ -4,6 +4,7 @@ The peer sends and reads only what the test tells it to, record by record if nee
 which order, does not depend on chance. `tls` (tests/conftest.py) makes the contexts, secure() a connection past its handshake.
 """
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -18,7 +19,7 @@ SIDES = ("client", "server")
 VERSIONS = ("TLSv1_2", "TLSv1_3")
 sides = pytest.mark.parametrize("side", SIDES)
 versions = pytest.mark.parametrize("version", VERSIONS)
-CLOSE_NOTIFY, EOF = "close_notify", "eof"
+CLOSE_NOTIFY, EOF, RESET = "close_notify", "eof", "reset"
 PIECE = b"z" * 65536
 
 
@@ -101,7 +102,8 @@ class Peer:
                 await self.flush()
                 await self.fill()
             except BaseException:
-                await self.flush()
+                with contextlib.suppress(OSError):   # the alert
+                    await self.flush()
                 raise
             else:
                 await self.flush()
@@ -159,6 +161,8 @@ class Peer:
                 data += piece
         except ssl.SSLEOFError:
             return bytes(data), EOF
+        except ConnectionResetError:
+            return bytes(data), RESET
         except ssl.SSLZeroReturnError:               # instead of b"" once it has said so itself
             pass
         return bytes(data), CLOSE_NOTIFY
@@ -202,14 +206,14 @@ def tidy_record(record):
     return [level, re.sub(r":\d+: ", ":PORT: ", re.sub(r"\b\d+\.\d+ ms", "N ms", text))]
 
 
-def tls_scenario(main, debug=False):
+def tls_scenario(main, debug=False, limit=60):
     """lab.scenario() for TLS: of reports only the message, the exception and the names of the keys are compared, since what is
     in them is asyncio's SSLProtocol there and may be something else here."""
     from lab import Lab
 
     def run(aio, *args):
         with Lab(aio, debug) as lab:
-            result = clean(lab.run(asyncio.wait_for(main(lab, *args), 60)))
+            result = clean(lab.run(asyncio.wait_for(main(lab, *args), limit)))
             reports = [[sorted(c), c["message"] if "handle" not in c else "<Handle>", plain(c.get("exception"))] for c in lab.errors.take()]
             return tidy({"result": result, "log": clean(lab.log), "reports": clean(reports), "records": [tidy_record(r) for r in lab.records.records]})
     return run
@@ -249,6 +253,7 @@ async def secure(lab, tls, side, version=None, *, ours=None, theirs=None, **kwar
     protocol, task, peer = opened(lab, side, ours or tls.of(side, version), theirs or tls.other(side, version), **kwargs)
     await peer.handshake()
     await task
+    await lab.ticks()                                # for the session tickets of TLS 1.3
     return protocol, peer
 
 

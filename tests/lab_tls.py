@@ -74,7 +74,7 @@ class Peer:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.obj = context.wrap_bio(self.incoming, self.outgoing, server_side=server_side,
                                     server_hostname=None if server_side else hostname, session=session)
-        self.eof = False
+        self.eof, self.kept = False, bytearray()
 
     # ---- the wire ----
 
@@ -145,7 +145,8 @@ class Peer:
         return self.take()
 
     async def read(self, nbytes):
-        data = bytearray()
+        data = self.kept[:nbytes]
+        del self.kept[:nbytes]
         while len(data) < nbytes:
             piece = await self.call(self.obj.read, nbytes - len(data))
             if not piece:
@@ -155,7 +156,7 @@ class Peer:
 
     async def read_all(self):
         """Everything up to the end, and how it ended."""
-        data = bytearray()
+        data, self.kept = self.kept, bytearray()
         try:
             while piece := await self.call(self.obj.read, 1 << 18):
                 data += piece
@@ -168,7 +169,9 @@ class Peer:
         return bytes(data), CLOSE_NOTIFY
 
     async def close_notify(self):
-        """Says that it will write no more."""
+        """Says that it will write no more. unwrap() would fail if it found data, so those are read first."""
+        while self.incoming.pending and (piece := self.step(self.obj.read, 1 << 18)):
+            self.kept += piece
         self.step(self.obj.unwrap)
         await self.flush()
 

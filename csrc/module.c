@@ -42,6 +42,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,
         pa_sock_ops_setup,
         pa_transport_setup,
+        pa_tls_setup,
         pa_server_setup,
         pa_datagram_setup,
         pa_pipe_setup,

@@ -23,6 +23,7 @@ from asyncio import unix_events as _unix_events
 
 from . import _core, policy, primitives, waiting
 from .loop import EventLoop
+from .rebound import rebound
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
 # As asyncio has it from 3.13 on: the selector loop is the platform's event loop.
@@ -67,12 +68,7 @@ def _rebound(names, namespace):
         function = namespace.get(name)
         if function is None:             # _ensure_future is 3.11's only
             continue
-        copy = types.FunctionType(function.__code__, namespace, name, function.__defaults__, function.__closure__)
-        copy.__kwdefaults__ = function.__kwdefaults__
-        copy.__doc__ = function.__doc__
-        copy.__qualname__ = function.__qualname__
-        copy.__module__ = "pyasync"
-        namespace[name] = copy
+        namespace[name] = rebound(function, namespace)
 
 
 _names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}

@@ -140,10 +140,10 @@ def script(aio, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def tls(tmp_path_factory):
+def issued(tmp_path_factory):
     """Paths of a certificate for localhost, of its key, and of the authority that clients have to trust."""
     trustme = pytest.importorskip("trustme", reason="trustme is not installed")
-    folder = tmp_path_factory.mktemp("tls")
+    folder = tmp_path_factory.mktemp("issued")
     authority = trustme.CA()
     issued = authority.issue_cert("localhost", "127.0.0.1")
     certificate, key, ca = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"

@@ -90,12 +90,12 @@ def postgres_program(name):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory, tls):
+def postgres_server(tmp_path_factory, issued):
     """(port, folder of the Unix socket) of a PostgreSQL of our own, with TLS. It refuses to run as root: then it is run as nobody."""
     folder = tmp_path_factory.mktemp("postgres")
     data, port = folder / "data", free_port()
     nobody = {"user": "nobody"} if os.getuid() == 0 else {}
-    files = [Path(shutil.copy(path, folder)) for path in tls[:2]]
+    files = [Path(shutil.copy(path, folder)) for path in issued[:2]]
     if nobody:
         for path in (folder, *files):
             shutil.chown(path, **nobody)

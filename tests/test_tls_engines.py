@@ -2,6 +2,7 @@
 each engine by the other tests of TLS (`tls_engine` in tests/conftest.py)."""
 import asyncio
 import gc
+import os
 import socket
 import ssl
 import struct
@@ -125,7 +126,7 @@ def test_contexts_that_want_pythons_methods(alone, tls, side, how):
 
 
 def test_an_engine_of_no_such_name(script, tls_engine):
-    done = script("", env={"PYASYNC_TLS": "gnutls"})
+    done = script("", env={**os.environ, "PYASYNC_TLS": "gnutls"})
     assert done.returncode == 1
     assert "ValueError: PYASYNC_TLS must be 'auto', 'bio' or 'openssl', not 'gnutls'" in done.stderr
 

@@ -36,6 +36,8 @@ def add_measuring_arguments(parser, rounds, quick_rounds):
     parser.add_argument("--loops", help=f"comma-separated, of {', '.join(loops.COLUMNS)}; default: those installed, without pyasync-loop")
     parser.add_argument("--rounds", type=int, help=f"processes per loop and case (default {rounds}, with --quick {quick_rounds})")
     parser.add_argument("--quick", action="store_true", help="short bodies, few rounds: for a first impression only")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
+                        help="cpu: the table in CPU time of the measured process, for a machine that has other things to do")
     parser.add_argument("--no-pin", action="store_true", help="leave the choice of processors to the system")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON in pyperf's format, Markdown and SVG pictures there")
     parser.set_defaults(default_rounds=(rounds, quick_rounds))
@@ -51,8 +53,6 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(harness_topics())}, or names of cases; default: all but scaling")
     add_measuring_arguments(parser, rounds=7, quick_rounds=3)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
-                        help="cpu: the table in CPU time of the measured process, for a machine that has other things to do")
     parser.add_argument("--check", nargs="*", metavar="SET", help="compare to the targets in targets.toml (default set: core)")
     return complete(parser.parse_args())
 

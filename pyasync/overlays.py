@@ -1,4 +1,4 @@
-"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks and unix_events with pyasync's names in place of
+"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks, threads and unix_events with pyasync's names in place of
 asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
@@ -17,6 +17,7 @@ from asyncio import streams as _streams
 from asyncio import subprocess as _subprocess
 from asyncio import taskgroups as _taskgroups
 from asyncio import tasks as _tasks
+from asyncio import threads as _threads
 from asyncio import timeouts as _timeouts
 from asyncio import unix_events as _unix_events
 
@@ -85,10 +86,10 @@ if policy._makes_loops:
     _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
     _futures_namespace = {**vars(_futures), "events": events}
     _rebound(("wrap_future",), _futures_namespace)
-    wrap_future = _futures_namespace["wrap_future"]
+    _namespace["wrap_future"] = _futures_namespace["wrap_future"]
 else:
     _rebound(("gather",), _namespace)
-    wrap_future = _futures.wrap_future
+    _namespace["wrap_future"] = _futures.wrap_future
 
 
 def _untouched_code(function):
@@ -124,9 +125,10 @@ else:
             for earliest in _core._AsCompletedIterator(fs, timeout):
                 yield earliest
 as_completed.__doc__, as_completed.__module__ = _as_completed.__doc__, "pyasync"
-_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
+_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for", "wrap_future")})
 create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
-wait, wait_for = _core.wait, _core.wait_for
+wait, wait_for, to_thread = _core.wait, _core.wait_for, _core.to_thread
+wrap_future, run_coroutine_threadsafe = _core.wrap_future, _core.run_coroutine_threadsafe
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 TaskGroup = waiting.TaskGroup
 
@@ -136,7 +138,8 @@ _core._use_originals(tuple(
                                (_futures, "wrap_future", wrap_future), (asyncio.BaseEventLoop, "run_in_executor", None))))
 
 _names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait,
-              wait_for=wait_for, as_completed=as_completed, _GatheringFuture=_GatheringFuture)
+              wait_for=wait_for, as_completed=as_completed, run_coroutine_threadsafe=run_coroutine_threadsafe,
+              _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
@@ -147,6 +150,8 @@ queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitive
 taskgroups = Overlay(_taskgroups, dict(TaskGroup=TaskGroup))
 
 timeouts = Overlay(_timeouts, dict(Timeout=Timeout, timeout=timeout, timeout_at=timeout_at))
+
+threads = Overlay(_threads, dict(to_thread=to_thread))
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

@@ -98,7 +98,10 @@ async def connected(lab, tls, context, version, command, buffered=False):
         tell(process, b"before\n")
         await lab.seen(b"before\n")
         tell(process, command)
-        await lab.until(lambda: b"SSL_do_handshake ->" in said)
+        if version == "TLSv1_2":
+            await lab.until(lambda: b"SSL_do_handshake ->" in said)
+        else:
+            await asyncio.sleep(0.3)                 # s_server says nothing of new keys, and must read the next line by itself
         t.write(b"answer\n")
         tell(process, b"after\n")
         await lab.until(lambda: b"answer" in said and any(e[-1] == b"before\nafter\n" for e in lab.log)

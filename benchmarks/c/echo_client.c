@@ -314,8 +314,9 @@ static void parse_options(int argc, char **argv)
     compared = least(compared, answer_size);
 }
 
-/* Everything between the first request and the last; what is counted goes to the histogram and to *total and *measured. */
-static void run(conn *conns, uint64_t from, uint64_t until, uint64_t *total, uint64_t *measured)
+/* Everything between the first request and the last; what is counted goes to the histogram and to *total and
+ * *measured, at least one; how long the measured part took. */
+static uint64_t run(conn *conns, uint64_t from, uint64_t until, uint64_t *total, uint64_t *measured)
 {
     struct epoll_event events[EVENTS];
     uint64_t now = begin_ns, scheduled = 0, last_answer = begin_ns;
@@ -323,7 +324,7 @@ static void run(conn *conns, uint64_t from, uint64_t until, uint64_t *total, uin
     for (int i = 0; !rated && i < connections; i++) {
         start_request(&conns[i], now);
     }
-    while (rated ? *total < scheduled || due_ns(scheduled) < until : now < until) {
+    while (rated ? *total < scheduled || due_ns(scheduled) < until : now < until || *measured == 0) {
         while (rated && due_ns(scheduled) <= now && due_ns(scheduled) < until) {
             int index = (int)(scheduled++ % (uint64_t)connections);
             conns[index].due_count++;
@@ -344,7 +345,7 @@ static void run(conn *conns, uint64_t from, uint64_t until, uint64_t *total, uin
             now = last_answer = now_ns();
             c->busy = 0;
             ++*total;
-            if (rated ? c->started_ns >= from : now >= from && now < until) {
+            if ((rated ? c->started_ns : now) >= from) {
                 uint64_t took = now - c->started_ns;
                 histogram[bucket_of(took)]++;
                 slowest_ns = took > slowest_ns ? took : slowest_ns;
@@ -362,6 +363,7 @@ static void run(conn *conns, uint64_t from, uint64_t until, uint64_t *total, uin
             die("a second without an answer");
         }
     }
+    return now - from;
 }
 
 int main(int argc, char **argv)
@@ -385,11 +387,11 @@ int main(int argc, char **argv)
 
     uint64_t total = 0, measured = 0;
     begin_ns = now_ns();
-    run(conns, begin_ns + warmup_ns, begin_ns + warmup_ns + measure_ns, &total, &measured);
+    uint64_t took_ns = run(conns, begin_ns + warmup_ns, begin_ns + warmup_ns + measure_ns, &total, &measured);
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"total_requests\": %llu, \"total_seconds\": %.6f, "
            "\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f}\n",
-           (unsigned long long)measured, (double)measure_ns / 1e9, (unsigned long long)total, (double)(now_ns() - begin_ns) / 1e9,
+           (unsigned long long)measured, (double)took_ns / 1e9, (unsigned long long)total, (double)(now_ns() - begin_ns) / 1e9,
            percentile_us(0.50, measured), percentile_us(0.99, measured), percentile_us(0.999, measured),
            (double)slowest_ns / 1e3);
-    return measured == 0;
+    return 0;
 }

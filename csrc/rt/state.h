@@ -76,6 +76,8 @@ typedef struct pa_state {
         int len;
     } free_ops;
     unsigned traits;            /* sync/traits.h */
+    unsigned concurrent_version; /* of ConcurrentFuture */
+    unsigned barrier_version;    /* of joined_Barrier */
     unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
     pa_override_cache reader_overrides, protocol_overrides;
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;

@@ -4,7 +4,7 @@ import abc
 import asyncio
 import inspect
 import threading
-from asyncio import futures, locks, queues, streams, taskgroups, tasks, timeouts, unix_events
+from asyncio import futures, locks, queues, streams, taskgroups, tasks, threads, timeouts, unix_events
 
 from . import _core, overlays, policy, primitives
 from .loop import EventLoop
@@ -71,11 +71,12 @@ _changes = [
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
 for _module, _names in (
-        (tasks, ("create_task", "ensure_future", "gather", "shield", "sleep", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
+        (tasks, ("as_completed", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep", "wait",
+                 "wait_for")),
+        (futures, ("wrap_future",)), (threads, ("to_thread",)), (timeouts, ("timeout", "timeout_at"))):
     for _name in _names:
         _native = getattr(overlays, _name)
-        if _native is not getattr(_module, _name):           # 3.11: wait_for is asyncio's
-            _changes += [(asyncio, _name, _native), (_module, _name, _native)]
+        _changes += [(asyncio, _name, _native), (_module, _name, _native)]
 for _module, _home, _names in (
         (locks, primitives, ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
         (queues, primitives, ("LifoQueue", "PriorityQueue", "Queue")),
@@ -114,8 +115,9 @@ def install():
     - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
       is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
       class's internals; derive from pyasync.EventLoop for a native one.
-    - asyncio.eager_task_factory, create_task(), ensure_future(), gather() and its future, shield(), sleep(), timeout(),
-      timeout_at() and, from 3.12 on, wait_for(): by pyasync's.
+    - asyncio.eager_task_factory, as_completed(), create_task(), ensure_future(), gather() and its future,
+      run_coroutine_threadsafe(), shield(), sleep(), timeout(), timeout_at(), to_thread(), wait(), wait_for() and wrap_future():
+      by pyasync's.
     - Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier; Queue, PriorityQueue, LifoQueue; StreamReader,
       StreamReaderProtocol, StreamWriter (and so open_connection(), start_server() and subprocesses use them); TaskGroup and
       Timeout, each in asyncio and in the submodule that it comes from: by stand-ins as well. What is set on such a stand-in is

@@ -19,6 +19,7 @@ from asyncio.log import logger
 from . import _core
 from .processes import ProcessMethods
 from .sockets import SocketMethods
+from .tls import TLSMethods
 
 __all__ = ("EventLoop", "new_event_loop")
 
@@ -88,7 +89,7 @@ def _borrow(namespace, *sources):
                 namespace.setdefault(name, vars(source)[name])
 
 
-class EventLoop(_core.EventLoop, SocketMethods, ProcessMethods, asyncio.BaseEventLoop):
+class EventLoop(_core.EventLoop, SocketMethods, TLSMethods, ProcessMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 
     def __init__(self, selector=None):

@@ -8,11 +8,14 @@ import re
 import socket
 import sys
 import time
+import types
 
 PY = sys.version_info
 
 # From 3.14 on asyncio's task in Python has registries of its own: asyncio.current_task() and all_tasks() do not see it.
 PYTASK_IS_SEEN = PY < (3, 14)
+
+EAGER = hasattr(asyncio, "eager_task_factory")      # eager tasks came with 3.12
 
 # In 3.13.0 a refused run_forever() of a running loop wipes the running state of that loop.
 _source = inspect.getsource(asyncio.BaseEventLoop.run_forever)
@@ -92,6 +95,61 @@ def finish(loop):
     loop.close()
 
 
+def loop_class(aio):
+    loop = aio.new_event_loop()
+    loop.close()
+    return type(loop)
+
+
+def callback(*args):
+    pass
+
+
+async def none():
+    pass
+
+
+async def forever(loop):
+    await loop.create_future()
+
+
+@types.coroutine
+def bare_yield():
+    yield
+
+
+@types.coroutine
+def yields(value):
+    return (yield value)
+
+
+async def agen(log, name="gen"):
+    """An asynchronous generator that writes down how it is closed."""
+    try:
+        yield 1
+        yield 2
+    finally:
+        log.append(f"{name} closing")
+        await asyncio.sleep(0)
+        log.append(f"{name} closed")
+
+
+STATES = ("pending", "result", "exception", "cancelled")
+
+
+def in_state(loop, state):
+    """A future of the loop in one of the STATES."""
+    f = type(loop.create_future())(loop=loop)     # create_future() is a Python frame of asyncio's in debug tracebacks
+    if state == "result":
+        f.set_result("value")
+    elif state == "exception":
+        f.set_exception(ValueError("wrong"))
+        f._log_traceback = False
+    elif state == "cancelled":
+        f.cancel("enough")
+    return f
+
+
 def spin(loop, ticks=1):
     """Runs that many whole ticks of the loop."""
     for _ in range(ticks):
@@ -152,6 +210,30 @@ def tb_lines(exc):
     while tb is not None:
         n, tb = n + 1, tb.tb_next
     return n
+
+
+@contextlib.contextmanager
+def rewritten_in_place(function, before):
+    """Gives a Python function code that calls before(*args) first, as tracers do it."""
+    original = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    original.__kwdefaults__ = function.__kwdefaults__
+
+    def call(*args, **kwargs):
+        before(*args)
+        return original(*args, **kwargs)
+
+    async def async_wrapper(*args, **kwargs):
+        return await __call(*args, **kwargs)                 # noqa: F821
+
+    def wrapper(*args, **kwargs):
+        return __call(*args, **kwargs)                       # noqa: F821
+    function.__globals__["__call"] = call                    # a function's code can get no new free variables
+    function.__code__ = (async_wrapper if inspect.iscoroutinefunction(function) else wrapper).__code__
+    try:
+        yield
+    finally:
+        function.__code__ = original.__code__
+        del function.__globals__["__call"]
 
 
 class FakeLoop:

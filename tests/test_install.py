@@ -86,7 +86,9 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
         + [f"asyncio.{where}{name}" for module, names in {
-            "tasks.": ("create_task", "ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
+            "tasks.": ("as_completed", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep", "wait",
+                       "wait_for"),
+            "futures.": ("wrap_future",), "threads.": ("to_thread",),
             "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
             "streams.": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
             "locks.": [name for name in PRIMITIVES if "Queue" not in name],

@@ -8,22 +8,12 @@ import socket
 import threading
 import types
 import typing
-import weakref
 from unittest import mock
 
 import pytest
 
-from support import PY, PYTASK_IS_SEEN, FakeLoop, fresh_loop, nonblocking_pair, outcome, scrub, spin, spin_until
-
-EAGER = hasattr(asyncio, "eager_task_factory")
-
-
-def callback(*args):
-    pass
-
-
-async def none():
-    pass
+from support import (
+    EAGER, PY, PYTASK_IS_SEEN, FakeLoop, callback, fresh_loop, none, nonblocking_pair, outcome, rewritten_in_place, scrub, spin, spin_until)
 
 
 # --- functions and modules ---------------------------------------------------------------------------------------------
@@ -73,6 +63,17 @@ def test_things_that_ddtrace_wraps(aio):
                          (asyncio.tasks, "_wait"), (asyncio.tasks, "shield"), (asyncio.tasks, "as_completed"), (asyncio.TaskGroup, "create_task")):
         with mock.patch.object(target, name, getattr(target, name)):
             assert callable(getattr(target, name))
+
+
+def test_a_shield_rewritten_in_place_is_called(aio, loop):
+    """ddtrace gives the function code of its own."""
+    seen = []
+
+    async def main():
+        return await aio.shield(aio.sleep(0, "r"))
+    with rewritten_in_place(asyncio.tasks.shield, lambda arg: seen.append(asyncio.iscoroutine(arg))):
+        assert loop.run_until_complete(main()) == "r" and seen == [True]
+    assert loop.run_until_complete(main()) == "r" and seen == [True]
 
 
 def test_a_wrapped_handle_run_is_called(aio, loop):

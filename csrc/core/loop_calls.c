@@ -129,12 +129,13 @@ PyObject *pa_calls_at(pa_state *st, PyObject *loop, PyObject *when, PyObject *ca
 
 PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject *callback, PyObject *first, PyObject *second)
 {
-    pa_loop *native = PyFloat_CheckExact(delay) && second != NULL
+    pa_loop *native = PyFloat_CheckExact(delay)
                           ? plain(st, loop, PA_OVER_CALL_LATER | PA_OVER_CALL_AT | PA_OVER_TIME | PA_OVER_SCHEDULING) : NULL;
     if (native != NULL && !native->closed && !isnan(PyFloat_AS_DOUBLE(delay)))
-        return add_timer(native, NULL, clock_now() + PyFloat_AS_DOUBLE(delay), callback, PyTuple_Pack(2, first, second));
+        return add_timer(native, NULL, clock_now() + PyFloat_AS_DOUBLE(delay), callback,
+                         PyTuple_Pack(second != NULL ? 2 : first != NULL ? 1 : 0, first, second));
     PyObject *args[] = {NULL, loop, delay, callback, first, second};
-    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : 4) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : first != NULL ? 4 : 3) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 int pa_calls_cancel(pa_state *st, PyObject *handle)

@@ -119,6 +119,9 @@ int pa_state_clear(pa_state *st)
     /* tasks may be destroyed after the state: none may point at its head of the list */
     while (st->tasks.next != NULL && pa_link_is_linked(&st->tasks))
         pa_link_remove(st->tasks.next);
+    PyMem_RawFree(st->tls_scratch.data);
+    st->tls_scratch.data = NULL;
+    st->tls_scratch.cap = 0;
 #define PA_TYPE(name) Py_CLEAR(st->name);
 #define PA_OBJECT(name) Py_CLEAR(st->name);
 #include "rt/state.def"

@@ -37,9 +37,7 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
 
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
 {
-    if (instance == NULL || instance == Py_None || !PyType_Check(((corofn *)self)->owner))
-        return Py_NewRef(self);
-    return PyMethod_New(self, instance);
+    return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
 }
 
 /* Where the docstring's text begins, behind the signature. */

@@ -30,7 +30,7 @@ static int take_traits(pa_state *st, PyObject *pairs)
     return rc;
 }
 
-static int take_class(PyObject *class, PyTypeObject **place, unsigned *version)
+int pa_class_take(PyObject *class, PyTypeObject **place, unsigned *version)
 {
     PyObject *doc = PyObject_GetAttrString(class, "__doc__"); /* until 3.11 a look-up is what gives a type its version */
     Py_XDECREF(doc);
@@ -50,8 +50,8 @@ static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
     pa_state *st = pa_state_of_module(module);
     PyObject *timeout, *group, *traits;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O!O!O:_use_waiting", names, &PyType_Type, &timeout, &PyType_Type, &group, &traits) ||
-        take_traits(st, traits) < 0 || take_class(timeout, &st->joined_Timeout, &st->timeout_version) < 0 ||
-        take_class(group, &st->joined_TaskGroup, &st->taskgroup_version) < 0)
+        take_traits(st, traits) < 0 || pa_class_take(timeout, &st->joined_Timeout, &st->timeout_version) < 0 ||
+        pa_class_take(group, &st->joined_TaskGroup, &st->taskgroup_version) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

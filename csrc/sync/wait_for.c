@@ -1,7 +1,7 @@
-/* wait_for(): what `async with timeout(timeout): return await fut` does, which is what it is from 3.12 on: no task is made.
+/* wait_for(): what `async with timeout(timeout): return await fut` does, which is what it is from 3.12 on: no task is made. A time-out of
+ * zero or less, which first cancels and then waits, is left to asyncio's own coroutine there.
  *
- * A time-out of zero or less, which first cancels and then waits, is left to asyncio's own coroutine. On 3.11, where wait_for runs its
- * coroutine in a new task, all of it is asyncio's (pyasync.overlays).
+ * On 3.11 it runs a coroutine in a new task: wait_for_task.c.
  */
 #include "sync/wait_for.h"
 #include "sync/corofn.h"
@@ -11,8 +11,7 @@
 
 enum { START, IN_TIMEOUT, IN_ASYNCIO };
 
-/* timeout is not None and timeout <= 0. 1, 0 or -1. */
-static int is_none_left(PyObject *timeout)
+int pa_wait_for_is_over(PyObject *timeout)
 {
     if (timeout == Py_None)
         return 0;
@@ -50,7 +49,7 @@ static PySendResult leave_timeout(pa_op *op, PyObject *exc)
 
 static PySendResult start(pa_op *op)
 {
-    int at_once = is_none_left(op->b);
+    int at_once = pa_wait_for_is_over(op->b);
     if (at_once != 0)
         return at_once < 0 ? PYGEN_ERROR : leave_to_asyncio(op);
     if ((op->self = pa_timeout_begin(op->st, op->b)) == NULL)
@@ -78,7 +77,7 @@ static PySendResult wait_for_run(pa_op *op, PyObject *thrown, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const pa_op_kind wait_for_kind = {"wait_for", "wait_for", wait_for_run, NULL};
+static const pa_op_kind wait_for_kind = {"wait_for", "wait_for", PA_WAIT_FOR_MAKES_TASK ? pa_wait_for_task_run : wait_for_run, NULL};
 
 static PyObject *wait_for(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {

@@ -11,6 +11,7 @@
 #include "sync/chain.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
+#include "sync/create_task.h"
 #include "sync/ensure.h"
 #include "sync/event.h"
 #include "sync/gather.h"
@@ -41,6 +42,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,
         pa_sock_ops_setup,
         pa_transport_setup,
+        pa_tls_setup,
         pa_server_setup,
         pa_datagram_setup,
         pa_pipe_setup,
@@ -54,6 +56,7 @@ static int module_exec(PyObject *module)
         pa_semaphore_setup,
         pa_barrier_setup,
         pa_observer_setup,
+        pa_create_task_setup,
         pa_ensure_setup,
         pa_gather_setup,
         pa_shield_setup,

@@ -23,6 +23,7 @@ from asyncio import unix_events as _unix_events
 
 from . import _core, policy, primitives, waiting
 from .loop import EventLoop
+from .rebound import rebound
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
 # As asyncio has it from 3.13 on: the selector loop is the platform's event loop.
@@ -67,12 +68,7 @@ def _rebound(names, namespace):
         function = namespace.get(name)
         if function is None:             # _ensure_future is 3.11's only
             continue
-        copy = types.FunctionType(function.__code__, namespace, name, function.__defaults__, function.__closure__)
-        copy.__kwdefaults__ = function.__kwdefaults__
-        copy.__doc__ = function.__doc__
-        copy.__qualname__ = function.__qualname__
-        copy.__module__ = "pyasync"
-        namespace[name] = copy
+        namespace[name] = rebound(function, namespace)
 
 
 _names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}
@@ -124,7 +120,7 @@ else:
 _core._use_functions(find_loop=policy.get_event_loop if policy._makes_loops else None,
                      iterator=getattr(_tasks, "_AsCompletedIterator", None))
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for", "wrap_future")})
-ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
 wait, wait_for, to_thread = _core.wait, _core.wait_for, _core.to_thread
 wrap_future, run_coroutine_threadsafe = _core.wrap_future, _core.run_coroutine_threadsafe
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
@@ -136,8 +132,9 @@ _core._use_originals(tuple(
                                (_futures, "_chain_future", None), (_futures, "wrap_future", wrap_future),
                                (asyncio.BaseEventLoop, "run_in_executor", None))))
 
-_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait, wait_for=wait_for,
-              as_completed=as_completed, run_coroutine_threadsafe=run_coroutine_threadsafe, _GatheringFuture=_GatheringFuture)
+_names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait,
+              wait_for=wait_for, as_completed=as_completed, run_coroutine_threadsafe=run_coroutine_threadsafe,
+              _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)

@@ -8,22 +8,12 @@ import socket
 import threading
 import types
 import typing
-import weakref
 from unittest import mock
 
 import pytest
 
-from support import PY, PYTASK_IS_SEEN, FakeLoop, fresh_loop, nonblocking_pair, outcome, rewritten_in_place, scrub, spin, spin_until
-
-EAGER = hasattr(asyncio, "eager_task_factory")
-
-
-def callback(*args):
-    pass
-
-
-async def none():
-    pass
+from support import (
+    EAGER, PY, PYTASK_IS_SEEN, FakeLoop, callback, fresh_loop, none, nonblocking_pair, outcome, rewritten_in_place, scrub, spin, spin_until)
 
 
 # --- functions and modules ---------------------------------------------------------------------------------------------
@@ -504,3 +494,23 @@ def test_stream_names(aio, loop, run):
         await writer.wait_closed()
     run(main())
     b.close()
+
+
+def test_replaced_get_running_loop(aio, monkeypatch):
+    """trio-asyncio: its loop is not the one that CPython knows to run, but a replaced events._get_running_loop() answers with it."""
+    async def acquire_held(lock):
+        await lock.acquire()
+        await lock.acquire()
+
+    loop = aio.new_event_loop()
+    monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: loop)
+    monkeypatch.setattr(asyncio.events, "get_running_loop", lambda: loop)
+    try:
+        for waiting in (aio.Queue().get(), aio.Event().wait(), acquire_held(aio.Lock()), acquire_held(aio.Semaphore()), aio.sleep(60)):
+            future = waiting.send(None)
+            assert future.get_loop() is loop and aio.isfuture(future)
+            waiting.close()
+        assert aio.gather(loop.create_future()).get_loop() is loop
+    finally:
+        monkeypatch.undo()
+        loop.close()

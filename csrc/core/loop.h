@@ -72,6 +72,9 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch);                         /*
 /* A buffer that every read of this loop may use, from one on_ready call to its return; never across user code that may re-enter it:
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);
+/* For who has to call user code while the buffer still holds something: takes it away from the loop, and gives it back. */
+void pa_loop_take_read_buffer(pa_loop *loop);
+void pa_loop_return_read_buffer(pa_loop *loop, char *buffer);
 
 /* ---- The end of a tick ---- */
 

@@ -5,9 +5,23 @@
 
 #include <math.h>
 
+/* What a function that somebody has put in events._get_running_loop's place says (trio-asyncio does, whose loop never is the one that
+   runs as far as CPython knows). New; None where nobody has. */
+static PyObject *running_by_patch(pa_state *st)
+{
+    PyObject *function = PyObject_GetAttr(st->events, st->names._get_running_loop);
+    PyObject *loop = NULL;
+    if (function != NULL)
+        loop = function == st->get_running_loop ? Py_NewRef(Py_None) : PyObject_CallNoArgs(function);
+    Py_XDECREF(function);
+    return loop;
+}
+
 int pa_calls_running(pa_state *st, PyObject **loop)
 {
     *loop = PyObject_CallNoArgs(st->get_running_loop);
+    if (*loop == Py_None)        /* where a loop runs nobody is asked for another one */
+        Py_SETREF(*loop, running_by_patch(st));
     if (*loop == NULL)
         return -1;
     if (*loop == Py_None)

@@ -271,12 +271,14 @@ static inline int pa_interpreter_is_supported(void)
 
 /* ---- Locks: nothing while the GIL does their work ---- */
 #ifdef Py_GIL_DISABLED
+#define PA_HAS_GIL 0
 #define PA_CRITICAL_BEGIN(obj) Py_BEGIN_CRITICAL_SECTION(obj)
 #define PA_CRITICAL_END() Py_END_CRITICAL_SECTION()
 typedef PyMutex pa_mutex;
 #define pa_mutex_lock(m) PyMutex_Lock(m)
 #define pa_mutex_unlock(m) PyMutex_Unlock(m)
 #else
+#define PA_HAS_GIL 1
 #define PA_CRITICAL_BEGIN(obj) {
 #define PA_CRITICAL_END() }
 typedef char pa_mutex;

@@ -83,6 +83,12 @@ typedef struct pa_state {
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
      * -1 with an exception. streams/protocol.c */
     int (*receive_stream)(PyObject *protocol, const char *data, size_t len);
+    int tls_choice;             /* which engine TLS shall use: net/tls_engine.h */
+    bool tls_looked;            /* whether OpenSSL can be driven directly: if so, tls_reason is NULL */
+    struct { /* where a connection encrypts to; kept for the next one: net/tls_bytes.h */
+        char *data;
+        size_t cap;
+    } tls_scratch;
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

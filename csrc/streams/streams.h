@@ -11,6 +11,7 @@
 #ifndef PA_STREAMS_STREAMS_H
 #define PA_STREAMS_STREAMS_H
 
+#include "rt/fields.h"
 #include "rt/state.h"
 #include "streams/buffer.h"
 #include "sync/corofn.h"
@@ -65,12 +66,6 @@ int pa_streams_remember(pa_state *st);
 /* Whether none of them is overridden for this object. Errors count as overridden, and leave nothing raised. */
 bool pa_reader_has_own_methods(pa_reader *self);
 bool pa_protocol_has_own_methods(pa_stream_protocol *self);
-
-/* Attributes. `closure` is the field's offset. */
-PyObject *pa_field_get(PyObject *self, void *closure);             /* NULL: None */
-int pa_field_set(PyObject *self, PyObject *value, void *closure);
-PyObject *pa_flag_get(PyObject *self, void *closure);
-int pa_flag_set(PyObject *self, PyObject *value, void *closure);
 
 /* asyncio's own method of that name, called on `self` with up to one argument (NULL: none). New. */
 PyObject *pa_streams_ask_asyncio(PyObject *aio_class, const char *name, PyObject *self, PyObject *arg);

@@ -66,12 +66,11 @@ PyObject *pa_calls_create_task(pa_state *st, PyObject *loop, PyObject *coro)
     return PyObject_CallMethodOneArg(loop, st->names.create_task, coro);
 }
 
-/* The clock of a plain loop. */
-static double clock_now(void) { return (double)pa_sys_clock() / 1e9; }
+double pa_calls_clock(void) { return (double)pa_sys_clock() / 1e9; }
 
 PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay)
 {
-    PyObject *now = plain(st, loop, PA_OVER_TIME) != NULL ? PyFloat_FromDouble(clock_now())
+    PyObject *now = plain(st, loop, PA_OVER_TIME) != NULL ? PyFloat_FromDouble(pa_calls_clock())
                                                             : PyObject_CallMethodNoArgs(loop, st->names.time);
     PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
     Py_XDECREF(now);
@@ -81,7 +80,7 @@ PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay)
 int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when)
 {
     if (PyFloat_CheckExact(when) && plain(st, loop, PA_OVER_TIME) != NULL)
-        return PyFloat_AS_DOUBLE(when) <= clock_now();
+        return PyFloat_AS_DOUBLE(when) <= pa_calls_clock();
     PyObject *now = PyObject_CallMethodNoArgs(loop, st->names.time);
     int due = now != NULL ? PyObject_RichCompareBool(when, now, Py_LE) : -1;
     Py_XDECREF(now);
@@ -118,7 +117,7 @@ PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject
     pa_loop *native = PyFloat_CheckExact(delay) && second != NULL
                           ? plain(st, loop, PA_OVER_CALL_LATER | PA_OVER_CALL_AT | PA_OVER_TIME | PA_OVER_SCHEDULING) : NULL;
     if (native != NULL && !native->closed && !isnan(PyFloat_AS_DOUBLE(delay)))
-        return add_timer(native, NULL, clock_now() + PyFloat_AS_DOUBLE(delay), callback, PyTuple_Pack(2, first, second));
+        return add_timer(native, NULL, pa_calls_clock() + PyFloat_AS_DOUBLE(delay), callback, PyTuple_Pack(2, first, second));
     PyObject *args[] = {NULL, loop, delay, callback, first, second};
     return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : 4) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }

@@ -20,6 +20,7 @@ PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay);
 /* Whether create_task(coro) and create_task(coro, name=None) are the same: nobody's factory or override can tell. */
 int pa_calls_takes_name(pa_state *st, PyObject *loop);
 /* when <= loop.time(). 1, 0 or -1. */
+double pa_calls_clock(void); /* loop.time() of a native loop where nobody replaced it */
 int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when);
 PyObject *pa_calls_soon(pa_state *st, PyObject *loop, PyObject *callback);
 PyObject *pa_calls_at(pa_state *st, PyObject *loop, PyObject *when, PyObject *callback);

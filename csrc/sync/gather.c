@@ -42,7 +42,7 @@ static int gathering_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *children, *loop;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$O:_GatheringFuture", names, &children, &loop))
         return -1;
-    if (loop == Py_None) {
+    if (loop == Py_None && pa_future_find(self)->st->asserts) {
         PyErr_SetNone(PyExc_AssertionError);
         return -1;
     }

@@ -17,6 +17,7 @@
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
+#include "rt/field.h"
 #include "rt/error.h"
 #include "rt/call.h"
 
@@ -28,32 +29,45 @@ typedef struct {
     PyObject *errors; /* a list; NULL for None */
     PyObject *pending; /* the last cancellation while it was being left, NULL for none */
     PyObject *callback; /* of the tasks, while there are any and nothing is overridden: it owns the group */
-    char entered, exiting, aborting, parent_cancel_requested, cancel_on_enter;
+    bool entered, exiting, aborting, parent_cancel_requested, cancel_on_enter;
+    bool assigned; /* a method was assigned to the instance */
 } group_object;
 
-static int has_own_methods(group_object *g)
+static bool has_own_methods(group_object *g)
 {
-    return pa_is_plain((PyObject *)g, g->st->TaskGroup, g->st->joined_TaskGroup, g->st->taskgroup_version);
+    pa_state *st = g->st;
+    return !g->assigned && (Py_TYPE(g) == st->TaskGroup || pa_override_none(Py_TYPE(g), st->taskgroup_methods, &st->taskgroup_overrides));
 }
 
-/* bool(self._tasks): 1, 0 or -1. */
-static int has_tasks(group_object *g)
+/* Programs may take any field away, or replace it, whenever they run: what is used is owned. New; None for what is not there. */
+static PyObject *own(PyObject *field) { return Py_NewRef(field != NULL ? field : Py_None); }
+
+/* bool(field): 1, 0 or -1. */
+static int is_true(PyObject *field)
 {
-    if (g->tasks != NULL && PyAnySet_CheckExact(g->tasks))
-        return PySet_GET_SIZE(g->tasks) > 0;
-    return g->tasks != NULL ? PyObject_IsTrue(g->tasks) : 0;
+    if (field == NULL)
+        return 0;
+    if (PyAnySet_CheckExact(field))
+        return PySet_GET_SIZE(field) > 0;
+    if (PyList_CheckExact(field))
+        return PyList_GET_SIZE(field) > 0;
+    return pa_call_truth(Py_NewRef(field));
 }
 
-static int has_errors(group_object *g)
-{
-    if (g->errors != NULL && PyList_CheckExact(g->errors))
-        return PyList_GET_SIZE(g->errors) > 0;
-    return g->errors != NULL ? PyObject_IsTrue(g->errors) : 0;
-}
+static int has_tasks(group_object *g) { return is_true(g->tasks); }
 
-static int is_base_error(PyObject *exc)
+static int has_errors(group_object *g) { return is_true(g->errors); }
+
+/* self._is_base_error(exc): 1, 0 or -1. */
+static int is_base_error(group_object *g, PyObject *exc)
 {
-    return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
+    if (!has_own_methods(g))
+        return pa_call_truth(PyObject_CallMethodOneArg((PyObject *)g, g->st->names._is_base_error, exc));
+    if (PyExceptionInstance_Check(exc))
+        return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
+    if (g->st->asserts)
+        PyErr_SetNone(PyExc_AssertionError);
+    return g->st->asserts ? -1 : 0;
 }
 
 /* self._errors.append(exc) */
@@ -61,7 +75,7 @@ static int add_error(group_object *g, PyObject *exc)
 {
     if (g->errors != NULL && PyList_CheckExact(g->errors))
         return PyList_Append(g->errors, exc);
-    PyObject *errors = Py_NewRef(g->errors != NULL ? g->errors : Py_None);
+    PyObject *errors = own(g->errors);
     int rc = pa_call_nothing(PyObject_CallMethod(errors, "append", "O", exc));
     Py_DECREF(errors);
     return rc;
@@ -72,9 +86,10 @@ static int add_error(group_object *g, PyObject *exc)
 static int abort_tasks(group_object *g)
 {
     g->aborting = 1;
-    PyObject *iterator = g->tasks != NULL ? PyObject_GetIter(g->tasks) : NULL, *task;
+    PyObject *tasks = own(g->tasks), *iterator = PyObject_GetIter(tasks), *task;
+    Py_DECREF(tasks);
     if (iterator == NULL)
-        return g->tasks != NULL ? -1 : 0;
+        return -1;
     while ((task = PyIter_Next(iterator)) != NULL) {
         int rc = pa_any_done(g->st, task);
         if (rc == 0)
@@ -95,7 +110,7 @@ static int call_abort(group_object *g)
 /* The parent's cancellation is ours: __aexit__ takes it back. */
 static int cancel_parent(group_object *g)
 {
-    PyObject *parent = Py_NewRef(g->parent);
+    PyObject *parent = own(g->parent);
     g->parent_cancel_requested = 1;
     int rc = pa_any_cancel(g->st, parent, NULL);
     Py_DECREF(parent);
@@ -106,11 +121,13 @@ static int cancel_parent(group_object *g)
 
 static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
 {
-    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, g->parent);
+    PyObject *parent = own(g->parent);
+    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, parent);
     PyObject *context = message != NULL ? Py_BuildValue("{sOsOsO}", "message", message, "exception", exc, "task", task) : NULL;
-    PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None);
+    PyObject *loop = own(g->loop);
     int rc = context != NULL ? pa_call_nothing(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
     Py_DECREF(loop);
+    Py_DECREF(parent);
     Py_XDECREF(context);
     Py_XDECREF(message);
     return rc;
@@ -121,13 +138,12 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
 {
     if (add_error(g, exc) < 0)
         return -1;
-    if (is_base_error(exc) && g->base_error == NULL)
-        g->base_error = Py_NewRef(exc);
-    if (g->parent == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "'NoneType' object has no attribute 'done'");
+    int base = is_base_error(g, exc);
+    if (base < 0)
         return -1;
-    }
-    PyObject *parent = Py_NewRef(g->parent);
+    if (base && g->base_error == NULL)
+        g->base_error = Py_NewRef(exc);
+    PyObject *parent = own(g->parent);
     int rc = pa_any_done(g->st, parent);
     if (rc > 0)
         rc = report_orphan(g, task, exc);
@@ -137,21 +153,18 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
     return rc;
 }
 
-/* self._tasks.pa_call_nothing(task), and whoever waits for the last one goes on. */
+/* self._tasks.discard(task), and whoever waits for the last one goes on. */
 static int remove_task(group_object *g, PyObject *task)
 {
-    if (g->tasks == NULL)
-        return 0;
-    if (!PySet_CheckExact(g->tasks)) {
-        PyObject *tasks = Py_NewRef(g->tasks);
-        int rc = pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
-        Py_DECREF(tasks);
-        if (rc < 0)
-            return -1;
-    } else if (PySet_Discard(g->tasks, task) < 0) {
+    PyObject *tasks = own(g->tasks);
+    int rc = PySet_CheckExact(tasks) ? PySet_Discard(tasks, task) : pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
+    Py_DECREF(tasks);
+    if (rc < 0)
         return -1;
-    }
-    if (pa_any_discard_awaited_by(g->st, task, g->parent) < 0)
+    PyObject *parent = Py_XNewRef(g->parent);
+    rc = pa_any_discard_awaited_by(g->st, task, parent);
+    Py_XDECREF(parent);
+    if (rc < 0)
         return -1;
     int left = has_tasks(g);
     if (left != 0)
@@ -160,7 +173,7 @@ static int remove_task(group_object *g, PyObject *task)
     if (g->waiter == NULL)
         return 0;
     PyObject *waiter = Py_NewRef(g->waiter);
-    int rc = pa_any_done(g->st, waiter);
+    rc = pa_any_done(g->st, waiter);
     if (rc == 0)
         rc = pa_any_set_result(g->st, waiter, Py_True);
     Py_DECREF(waiter);
@@ -236,15 +249,20 @@ static int adopt(group_object *g, PyObject *task)
 {
     pa_state *st = g->st;
     int done = PA_HAS_TRAIT(st, group_takes_done_at_once) ? pa_any_done(st, task) : 0;
-    if (done < 0 || pa_any_add_awaited_by(st, task, g->parent) < 0)
+    if (done < 0)
+        return -1;
+    PyObject *parent = Py_XNewRef(g->parent);
+    int rc = pa_any_add_awaited_by(st, task, parent);
+    Py_XDECREF(parent);
+    if (rc < 0)
         return -1;
     if (done)
         return has_own_methods(g) ? task_done(g, task) : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
-    PyObject *callback = done_callback(g);
-    int rc = callback == NULL ? -1 : g->tasks != NULL && PySet_CheckExact(g->tasks) ? PySet_Add(g->tasks, task)
-                                   : pa_call_nothing(PyObject_CallMethod(g->tasks != NULL ? g->tasks : Py_None, "add", "O", task));
+    PyObject *tasks = own(g->tasks), *callback = NULL;
+    rc = PySet_CheckExact(tasks) ? PySet_Add(tasks, task) : pa_call_nothing(PyObject_CallMethod(tasks, "add", "O", task));
+    Py_DECREF(tasks);
     if (rc == 0)
-        rc = pa_any_add_callback(st, task, callback);
+        rc = (callback = done_callback(g)) != NULL ? pa_any_add_callback(st, task, callback) : -1;
     Py_XDECREF(callback);
     if (rc < 0 || !g->aborting || !PA_HAS_TRAIT(st, group_cancels_late))
         return rc;
@@ -257,7 +275,7 @@ static int adopt(group_object *g, PyObject *task)
 static PyObject *make_named(group_object *g, PyObject *const *given)
 {
     pa_state *st = g->st;
-    PyObject *loop = Py_NewRef(g->loop), *task = NULL, *name = given[1] != NULL ? given[1] : Py_None;
+    PyObject *loop = own(g->loop), *task = NULL, *name = given[1] != NULL ? given[1] : Py_None;
     PyObject *args[] = {NULL, loop, given[0], name, given[2]};
     PyObject *keywords = NULL;
     int named = PA_HAS_TRAIT(st, group_passes_name), context = given[2] != NULL && given[2] != Py_None;
@@ -283,7 +301,7 @@ static PyObject *make_with_all(group_object *g, PyObject *coro, PyObject *const 
     PyObject *few[8], **args = n + 2 <= 8 ? few : PyMem_Malloc((size_t)(n + 2) * sizeof(*args));
     if (args == NULL)
         return PyErr_NoMemory();
-    args[0] = Py_NewRef(g->loop);
+    args[0] = own(g->loop);
     args[1] = coro;
     for (Py_ssize_t i = 0; i < n; i++)
         args[i + 2] = values[i];
@@ -304,7 +322,7 @@ static PyObject *finish_create(group_object *g, PyObject *task)
 /* Only a coroutine. New. */
 static PyObject *make_alone(group_object *g, PyObject *coro)
 {
-    PyObject *loop = Py_NewRef(g->loop), *task = pa_calls_create_task(g->st, loop, coro);
+    PyObject *loop = own(g->loop), *task = pa_calls_create_task(g->st, loop, coro);
     Py_DECREF(loop);
     return task;
 }
@@ -317,7 +335,9 @@ static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t n
     PyObject *given[3];
     if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
         return NULL;
-    int alone = nargs == 1 && kwnames == NULL && (!PA_HAS_TRAIT(g->st, group_passes_name) || pa_calls_takes_name(g->st, g->loop));
+    int alone = nargs == 1 && kwnames == NULL;
+    if (alone && PA_HAS_TRAIT(g->st, group_passes_name))
+        alone = g->loop != NULL && pa_calls_takes_name(g->st, g->loop);
     return finish_create(g, alone ? make_alone(g, given[0]) : make_named(g, given));
 }
 
@@ -384,9 +404,13 @@ static int enter(group_object *g)
         PyErr_Format(PyExc_RuntimeError, "TaskGroup %R has already been entered", g);
         return -1;
     }
-    if (g->loop == NULL && (g->loop = pa_calls_need_running(st)) == NULL)
-        return -1;
-    PyObject *parent, *loop = Py_NewRef(g->loop);
+    if (g->loop == NULL) {
+        PyObject *running = pa_calls_need_running(st);
+        if (running == NULL)
+            return -1;
+        Py_XSETREF(g->loop, running);
+    }
+    PyObject *parent, *loop = own(g->loop);
     int rc = pa_calls_current_task(st, loop, &parent);
     Py_DECREF(loop);
     if (rc < 0)
@@ -428,7 +452,7 @@ static int take_back(group_object *g, pa_op *op)
 {
     if (!g->parent_cancel_requested)
         return 0;
-    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    PyObject *parent = own(g->parent);
     long left = pa_any_uncancel(g->st, parent);
     Py_DECREF(parent);
     if (left == -1 && PyErr_Occurred())
@@ -443,7 +467,10 @@ static int take_back(group_object *g, pa_op *op)
 static int begin_leaving(group_object *g, pa_op *op)
 {
     g->exiting = 1;
-    if (op->b != Py_None && g->base_error == NULL && is_base_error(op->b))
+    int base = op->b != Py_None ? is_base_error(g, op->b) : 0;
+    if (base < 0)
+        return -1;
+    if (base && g->base_error == NULL)
         g->base_error = Py_NewRef(op->b);
     int cancelled = is_cancellation(g->st, op->a);
     if (cancelled < 0)
@@ -458,7 +485,9 @@ static int begin_leaving(group_object *g, pa_op *op)
 /* The raised exception gets no context but its own: raise ... from None, or again. */
 static int raise_error(PyObject *exc)
 {
-    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    exc = Py_NewRef(exc);
+    pa_raise_any(exc);
+    Py_DECREF(exc);
     return -1;
 }
 
@@ -467,7 +496,7 @@ static int cancel_again(group_object *g)
 {
     if (!PA_HAS_TRAIT(g->st, group_leaves_late))
         return 0;
-    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    PyObject *parent = own(g->parent);
     long count = pa_any_cancelling(g->st, parent);
     int rc = count == -1 && PyErr_Occurred() ? -1 : 0;
     if (count > 0)
@@ -480,8 +509,8 @@ static int raise_group(group_object *g, pa_op *op)
 {
     if (cancel_again(g) < 0)
         return -1;
-    PyObject *errors = g->errors;
-    g->errors = NULL;
+    PyObject *errors = own(g->errors);
+    Py_CLEAR(g->errors);
     int lone = PA_HAS_TRAIT(g->st, group_lets_generators_exit) && op->a != Py_None ? PyObject_IsSubclass(op->a, PyExc_GeneratorExit) : 0;
     if (lone > 0 && PyList_CheckExact(errors) && PyList_GET_SIZE(errors) == 1) {
         raise_error(op->b);
@@ -558,14 +587,18 @@ static int leave(group_object *g, pa_op *op, PyObject *thrown)
     int some = has_tasks(g);
     if (some <= 0)
         return some < 0 ? -1 : end(g, op);
-    if (g->waiter == NULL) {
-        PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None), *waiter = pa_calls_create_future(g->st, loop);
+    PyObject *waiter = Py_XNewRef(g->waiter);
+    if (waiter == NULL) {
+        PyObject *loop = own(g->loop);
+        waiter = pa_calls_create_future(g->st, loop);
         Py_DECREF(loop);
         if (waiter == NULL)
             return -1;
-        Py_XSETREF(g->waiter, waiter);
+        Py_XSETREF(g->waiter, Py_NewRef(waiter));
     }
-    return pa_op_wait(op, g->waiter) == PYGEN_NEXT ? 1 : -1;
+    PySendResult how = pa_op_wait(op, waiter);
+    Py_DECREF(waiter);
+    return how == PYGEN_NEXT ? 1 : -1;
 }
 
 static PySendResult leave_run(pa_op *op, PyObject *thrown, PyObject **result)
@@ -642,9 +675,15 @@ static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     (void)group_clear(self);
     g->entered = g->exiting = g->aborting = g->parent_cancel_requested = g->cancel_on_enter = 0;
-    g->tasks = PySet_New(NULL);
-    g->errors = PyList_New(0);
+    Py_XSETREF(g->tasks, PySet_New(NULL)); /* what was dropped may have assigned others */
+    Py_XSETREF(g->errors, PyList_New(0));
     return g->tasks != NULL && g->errors != NULL ? 0 : -1;
+}
+
+static int group_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    group_object *g = (group_object *)self;
+    return pa_traits_setattr(self, name, value, g->st->taskgroup_methods, &g->assigned);
 }
 
 static int group_traverse(PyObject *self, visitproc visit, void *arg)
@@ -686,35 +725,8 @@ static PyObject *cancel_method(PyObject *self, PyObject *unused)
     return cancel_group((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
-/* An attribute that holds any object, None for NULL; `closure` is its offset. */
-static PyObject *get_object(PyObject *self, void *closure)
-{
-    PyObject *value = *(PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
-    return Py_NewRef(value != NULL ? value : Py_None);
-}
-
-static int set_object(PyObject *self, PyObject *value, void *closure)
-{
-    PyObject **place = (PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
-    Py_XSETREF(*place, value != Py_None ? Py_XNewRef(value) : NULL);
-    return 0;
-}
-
-static PyObject *get_flag(PyObject *self, void *closure)
-{
-    return PyBool_FromLong(*((char *)self + (Py_ssize_t)(uintptr_t)closure));
-}
-
-static int set_flag(PyObject *self, PyObject *value, void *closure)
-{
-    int truth = value != NULL ? PyObject_IsTrue(value) : 0;
-    if (truth >= 0)
-        *((char *)self + (Py_ssize_t)(uintptr_t)closure) = (char)truth;
-    return truth < 0 ? -1 : 0;
-}
-
-#define OBJECT(name, field) {name, get_object, set_object, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
-#define FLAG(name, field) {name, get_flag, set_flag, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
+#define OBJECT(name, field) PA_FIELD(name, group_object, field)
+#define FLAG(name, field) PA_FLAG(name, group_object, field)
 
 static PyGetSetDef group_getset[] = {
     OBJECT("_loop", loop),
@@ -765,6 +777,7 @@ static PyType_Slot group_slots[] = {
     {Py_tp_doc, (void *)group_doc},
     {Py_tp_new, group_new},
     {Py_tp_init, group_init},
+    {Py_tp_setattro, group_setattro},
     {Py_tp_dealloc, group_dealloc},
     {Py_tp_traverse, group_traverse},
     {Py_tp_clear, group_clear},

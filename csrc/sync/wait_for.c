@@ -56,8 +56,7 @@ static PySendResult start(pa_op *op)
     if ((op->self = pa_timeout_begin(op->st, op->b)) == NULL)
         return PYGEN_ERROR;
     op->step = IN_TIMEOUT;
-    PySendResult how = pa_op_await(op, op->a);
-    return how == PYGEN_ERROR ? leave_timeout(op, pa_err_take()) : how;
+    return pa_op_await(op, op->a);
 }
 
 /* self: the Timeout, NULL before; a: what is awaited, b: the time-out. */

@@ -8,6 +8,7 @@
 #include "streams/streams.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
+#include "sync/create_task.h"
 #include "sync/ensure.h"
 #include "sync/event.h"
 #include "sync/gather.h"
@@ -47,6 +48,7 @@ static int module_exec(PyObject *module)
         pa_condition_setup,
         pa_semaphore_setup,
         pa_observer_setup,
+        pa_create_task_setup,
         pa_ensure_setup,
         pa_gather_setup,
         pa_shield_setup,

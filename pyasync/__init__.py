@@ -20,7 +20,7 @@ from asyncio import (
     BufferedProtocol, CancelledError, DatagramProtocol, DatagramTransport, FIRST_COMPLETED, FIRST_EXCEPTION,
     IncompleteReadError, InvalidStateError, LimitOverrunError, Protocol, QueueEmpty, QueueFull, ReadTransport,
     SendfileNotAvailableError, Server, SubprocessProtocol, SubprocessTransport, TimeoutError, Transport, WriteTransport,
-    _enter_task, _get_running_loop, _leave_task, _register_task, _set_running_loop, _unregister_task, all_tasks, create_task,
+    _enter_task, _get_running_loop, _leave_task, _register_task, _set_running_loop, _unregister_task, all_tasks,
     current_task, get_running_loop, iscoroutine, iscoroutinefunction, isfuture, run_coroutine_threadsafe, set_event_loop,
     to_thread, wait)
 from asyncio import (
@@ -32,7 +32,7 @@ from .install import install, uninstall
 from .loop import EventLoop
 from .overlays import (
     Future, Handle, SelectorEventLoop, StreamReader, StreamReaderProtocol, StreamWriter, Task, TaskGroup, Timeout,
-    TimerHandle, as_completed, create_subprocess_exec, create_subprocess_shell, ensure_future, events, futures, gather,
+    TimerHandle, as_completed, create_subprocess_exec, create_subprocess_shell, create_task, ensure_future, events, futures, gather,
     locks, open_connection, open_unix_connection, queues, shield, sleep, start_server, start_unix_server, streams,
     subprocess, taskgroups, tasks, timeout, timeout_at, timeouts, unix_events, wait_for, wrap_future)
 from .primitives import (
@@ -91,10 +91,12 @@ for _name in ("base_events", "base_futures", "base_subprocess", "base_tasks", "c
 del _name
 
 
-def __getattr__(name):
-    # From 3.14 on asyncio answers for these with a warning, at the line that asked.
-    if name in ("AbstractEventLoopPolicy", "DefaultEventLoopPolicy") and sys.version_info >= (3, 14):
-        import warnings
-        warnings._deprecated(f"asyncio.{name}", remove=(3, 16))
-        return EventLoopPolicy if name == "DefaultEventLoopPolicy" else events._AbstractEventLoopPolicy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if sys.version_info >= (3, 14):
+    # Older ones do without: the interpreter does not specialise `asyncio.sleep` for a module that has a __getattr__.
+    def __getattr__(name):
+        # asyncio answers for these with a warning, at the line that asked.
+        if name in ("AbstractEventLoopPolicy", "DefaultEventLoopPolicy"):
+            import warnings
+            warnings._deprecated(f"asyncio.{name}", remove=(3, 16))
+            return EventLoopPolicy if name == "DefaultEventLoopPolicy" else events._AbstractEventLoopPolicy
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,8 @@ _changes = [
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
-for _module, _names in ((tasks, ("ensure_future", "gather", "shield", "sleep", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
+for _module, _names in (
+        (tasks, ("create_task", "ensure_future", "gather", "shield", "sleep", "wait_for")), (timeouts, ("timeout", "timeout_at"))):
     for _name in _names:
         _native = getattr(overlays, _name)
         if _native is not getattr(_module, _name):           # 3.11: wait_for is asyncio's
@@ -111,8 +112,8 @@ def install():
     - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
       is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
       class's internals; derive from pyasync.EventLoop for a native one.
-    - asyncio.eager_task_factory, ensure_future(), gather() and its future, shield(), sleep(), timeout(), timeout_at() and, from
-      3.12 on, wait_for(): by pyasync's.
+    - asyncio.eager_task_factory, create_task(), ensure_future(), gather() and its future, shield(), sleep(), timeout(),
+      timeout_at() and, from 3.12 on, wait_for(): by pyasync's.
     - Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier; Queue, PriorityQueue, LifoQueue; StreamReader,
       StreamReaderProtocol, StreamWriter (and so open_connection(), start_server() and subprocesses use them); TaskGroup and
       Timeout, each in asyncio and in the submodule that it comes from: by stand-ins as well. What is set on such a stand-in is

@@ -104,14 +104,14 @@ else:
     _rebound(("gather",), _namespace)
     as_completed, wrap_future = _tasks.as_completed, _futures.wrap_future
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
-ensure_future, gather, shield, sleep = _core.ensure_future, _core.gather, _core.shield, _core.sleep
+create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 TaskGroup = waiting.TaskGroup
 # On 3.11 it runs a coroutine in a task of its own.
 wait_for = _core.wait_for if "timeout" in _tasks.wait_for.__code__.co_names else _tasks.wait_for
 
-_names = dict(Task=Task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait_for=wait_for,
-              as_completed=as_completed, _GatheringFuture=_GatheringFuture)
+_names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep,
+              wait_for=wait_for, as_completed=as_completed, _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)

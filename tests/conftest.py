@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from support import Errors, fresh_loop, open_fds
+from support import Errors, fresh_loop, nonblocking_pair, open_fds
 
 MODULES = ("asyncio", "pyasync")
 
@@ -97,6 +97,15 @@ def same(aio):
         assert got == expected
         return got
     return check
+
+
+@pytest.fixture
+def pair():
+    """Two connected, non-blocking sockets."""
+    a, b = nonblocking_pair()
+    yield a, b
+    a.close()
+    b.close()
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,11 @@ class Recorder(asyncio.Protocol):
     def __init__(self, log, name=None, **hooks):
         self.log, self.name, self.hooks, self.transport = log, name, hooks, None
 
+    def entry(self, event, *args):
+        return [event, *args] if self.name is None else [self.name, event, *args]
+
     def note(self, event, *args):
-        entry = [event, *args] if self.name is None else [self.name, event, *args]
+        entry = self.entry(event, *args)
         # How a stream is cut into pieces is the kernel's affair.
         if event == "data" and self.log and self.log[-1][:-1] == entry[:-1]:
             self.log[-1] = entry[:-1] + [self.log[-1][-1] + entry[-1]]
@@ -189,6 +192,12 @@ class Lab:
         protocol = self.protocol(name, buffered, **hooks)
         protocol.transport = await self.attach(protocol, sock)
         return protocol, peer
+
+    async def end(self, *protocols):
+        """Closes their transports; when nothing waits to be sent, connection_lost() has been called then."""
+        for protocol in protocols:
+            protocol.transport.close()
+        await self.ticks()
 
     # ---- the peer ----
 

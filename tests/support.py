@@ -8,11 +8,14 @@ import re
 import socket
 import sys
 import time
+import types
 
 PY = sys.version_info
 
 # From 3.14 on asyncio's task in Python has registries of its own: asyncio.current_task() and all_tasks() do not see it.
 PYTASK_IS_SEEN = PY < (3, 14)
+
+EAGER = hasattr(asyncio, "eager_task_factory")      # eager tasks came with 3.12
 
 # In 3.13.0 a refused run_forever() of a running loop wipes the running state of that loop.
 _source = inspect.getsource(asyncio.BaseEventLoop.run_forever)
@@ -90,6 +93,61 @@ def finish(loop):
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+def loop_class(aio):
+    loop = aio.new_event_loop()
+    loop.close()
+    return type(loop)
+
+
+def callback(*args):
+    pass
+
+
+async def none():
+    pass
+
+
+async def forever(loop):
+    await loop.create_future()
+
+
+@types.coroutine
+def bare_yield():
+    yield
+
+
+@types.coroutine
+def yields(value):
+    return (yield value)
+
+
+async def agen(log, name="gen"):
+    """An asynchronous generator that writes down how it is closed."""
+    try:
+        yield 1
+        yield 2
+    finally:
+        log.append(f"{name} closing")
+        await asyncio.sleep(0)
+        log.append(f"{name} closed")
+
+
+STATES = ("pending", "result", "exception", "cancelled")
+
+
+def in_state(loop, state):
+    """A future of the loop in one of the STATES."""
+    f = type(loop.create_future())(loop=loop)     # create_future() is a Python frame of asyncio's in debug tracebacks
+    if state == "result":
+        f.set_result("value")
+    elif state == "exception":
+        f.set_exception(ValueError("wrong"))
+        f._log_traceback = False
+    elif state == "cancelled":
+        f.cancel("enough")
+    return f
 
 
 def spin(loop, ticks=1):

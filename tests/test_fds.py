@@ -7,24 +7,11 @@ import os
 import selectors
 import socket
 import threading
-import time
 import weakref
 
 import pytest
 
-from support import PY, Errors, fresh_loop, nonblocking_pair, outcome, plain, report, scrub, spin, spin_until
-
-
-def callback(*args):
-    pass
-
-
-@pytest.fixture
-def pair():
-    a, b = nonblocking_pair()
-    yield a, b
-    a.close()
-    b.close()
+from support import callback, fresh_loop, nonblocking_pair, outcome, scrub, spin, spin_until
 
 
 @pytest.fixture

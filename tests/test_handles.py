@@ -14,11 +14,7 @@ import weakref
 
 import pytest
 
-from support import PY, Errors, fresh_loop, outcome, plain, report, scrub, spin, spin_until
-
-
-def callback(*args):
-    pass
+from support import PY, Errors, callback, fresh_loop, outcome, plain, report, scrub, spin, spin_until
 
 
 # --- Handle ------------------------------------------------------------------------------------------------------------
@@ -148,13 +144,13 @@ def test_repr(same, debug):
 
 
 def test_repr_in_words(aio, loop):
-    line = callback.__code__.co_firstlineno
+    where = f"{callback.__code__.co_filename}:{callback.__code__.co_firstlineno}"
     h = loop.call_soon(callback)
-    assert repr(h) == f"<Handle callback() at {__file__}:{line}>"
+    assert repr(h) == f"<Handle callback() at {where}>"
     h.cancel()
     assert repr(h) == "<Handle cancelled>"
     t = loop.call_at(12345.5, callback)
-    assert repr(t) == f"<TimerHandle when=12345.5 callback() at {__file__}:{line}>"
+    assert repr(t) == f"<TimerHandle when=12345.5 callback() at {where}>"
     t.cancel()
     assert repr(t) == "<TimerHandle cancelled when=12345.5>"
 

@@ -85,7 +85,7 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
         + [f"asyncio.{where}{name}" for module, names in {
-            "tasks.": ("ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
+            "tasks.": ("create_task", "ensure_future", "gather", "shield", "sleep") + (("wait_for",) if PY >= (3, 12) else ()),
             "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
             "streams.": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
             "locks.": [name for name in PRIMITIVES if "Queue" not in name],

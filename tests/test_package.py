@@ -67,7 +67,7 @@ def test_names_that_are_not_replaced_are_asyncios():
     always = {"Future", "Task", "Handle", "TimerHandle", "SelectorEventLoop", "Runner", "run", "new_event_loop",
               "get_event_loop_policy", "set_event_loop_policy", "gather", "Barrier", "BoundedSemaphore",
               "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore"}
-    always |= {"ensure_future", "shield", "sleep", "Timeout", "timeout", "timeout_at"}
+    always |= {"create_task", "ensure_future", "shield", "sleep", "Timeout", "timeout", "timeout_at"}
     always |= {"TaskGroup"} & set(asyncio.__all__)           # 3.11 left it out
     always |= {"wait_for"} if PY >= (3, 12) else set()
     always |= {"StreamReader", "StreamReaderProtocol", "StreamWriter", "open_connection", "open_unix_connection", "start_server",

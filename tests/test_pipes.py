@@ -11,8 +11,8 @@ import warnings
 
 import pytest
 
-from lab import Lab, clean, scenario
-from support import outcome, plain
+from lab import Lab, Recorder, clean, quiet, scenario
+from support import outcome
 
 KINDS = ("pipe", "fifo", "socket", "pty")
 
@@ -32,40 +32,6 @@ class File:
 
     def __repr__(self):
         return "<File>"
-
-
-class Protocol(asyncio.Protocol):
-    def __init__(self, log, name=None, **hooks):
-        self.log, self.name, self.hooks, self.transport = log, name, hooks, None
-
-    def note(self, event, *args):
-        entry = ([self.name] if self.name else []) + [event, *args]
-        if event == "data" and self.log and self.log[-1][:-1] == entry[:-1]:
-            self.log[-1][-1] += entry[-1]
-        else:
-            self.log.append(entry)
-        if event in self.hooks:
-            self.hooks[event](self, *args)
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.note("made")
-
-    def data_received(self, data):
-        assert type(data) is bytes
-        self.note("data", data)
-
-    def eof_received(self):
-        self.note("eof")
-
-    def pause_writing(self):
-        self.note("pause")
-
-    def resume_writing(self):
-        self.note("resume")
-
-    def connection_lost(self, exc):
-        self.note("lost", plain(exc))
 
 
 def ends(kind, tmp_path="/tmp"):
@@ -89,14 +55,14 @@ def ends(kind, tmp_path="/tmp"):
 
 
 async def reader(lab, fd, name=None, **hooks):
-    protocol = Protocol(lab.log, name, **hooks)
+    protocol = Recorder(lab.log, name, **hooks)
     transport, got = await lab.loop.connect_read_pipe(lambda: protocol, File(fd, lab.log))
     assert got is protocol and protocol.transport is transport
     return protocol
 
 
 async def writer(lab, fd, name=None, **hooks):
-    protocol = Protocol(lab.log, name, **hooks)
+    protocol = Recorder(lab.log, name, **hooks)
     transport, got = await lab.loop.connect_write_pipe(lambda: protocol, File(fd, lab.log))
     assert got is protocol and protocol.transport is transport
     return protocol
@@ -113,6 +79,19 @@ def closing(lab, fd):
     owner.fd = fd
     lab.keep(owner)
     return owner
+
+
+async def reading(lab, name=None, data=b"", **hooks):
+    """A protocol that reads a pipe, and the end to write to; what `data` is there already."""
+    r, w = ends("pipe")
+    os.write(w, data)
+    return await reader(lab, r, name, **hooks), closing(lab, w)
+
+
+async def writing(lab, name=None, **hooks):
+    """A protocol that writes to a pipe, and the end to read from."""
+    r, w = ends("pipe")
+    return await writer(lab, w, name, **hooks), closing(lab, r)
 
 
 def fill(p, size=10_000):
@@ -176,9 +155,7 @@ def test_much_data(same, kind, tmp_path):
 
 def test_pausing(same):
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        p = await reader(lab, r)
+        p, w = await reading(lab)
         t = p.transport
         t.pause_reading()
         t.pause_reading()
@@ -188,7 +165,7 @@ def test_pausing(same):
         t.resume_reading()
         t.resume_reading()
         await lab.seen("data")
-        p.hooks["data"] = lambda p, data: t.pause_reading()
+        p.hooks["data_received"] = lambda p, data: t.pause_reading()
         os.write(w.fd, b"a")
         await lab.ticks()
         os.write(w.fd, b"b")
@@ -204,32 +181,25 @@ def test_pausing(same):
 
 def test_pausing_in_connection_made(same):
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        os.write(w.fd, b"data")
-        p = await reader(lab, r, made=lambda p: p.transport.pause_reading())
+        p, w = await reading(lab, data=b"data", connection_made=lambda p: p.transport.pause_reading())
         await lab.ticks()
         seen = [repr(p.transport), len(lab.log)]
         p.transport.resume_reading()
         await lab.seen("data")
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return seen
     same(scenario(main))
 
 
 def test_closing_in_connection_made(same):
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        os.write(w.fd, b"data")
-        p = await reader(lab, r, made=lambda p: p.transport.close())
+        p, w = await reading(lab, data=b"data", connection_made=lambda p: p.transport.close())
         await lab.ticks()
         return repr(p.transport)
     same(scenario(main))
 
 
-@pytest.mark.parametrize("event", ["data", "eof", "lost"])
+@pytest.mark.parametrize("event", ["data_received", "eof_received", "connection_lost"], ids=["data", "eof", "lost"])
 def test_a_callback_of_the_reader_fails(same, event):
     async def main(lab):
         def bad(p, *args):
@@ -251,16 +221,13 @@ def test_a_callback_of_the_reader_fails(same, event):
 
 def test_set_protocol(same):
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        p = await reader(lab, r, "first")
-        second = Protocol(lab.log, "second")
+        p, w = await reading(lab, "first")
+        second = Recorder(lab.log, "second")
         p.transport.set_protocol(second)
         got = p.transport.get_protocol() is second
         os.write(w.fd, b"1")
         await lab.seen("data")
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return got
     assert same(scenario(main))["result"] is True
 
@@ -281,9 +248,8 @@ def test_a_terminal_whose_other_side_goes(same):
 def test_reading_fails(same):
     """Anything else is told."""
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        p = await reader(lab, r)
+        p, w = await reading(lab)
+        r = p.transport.get_extra_info("pipe").fd
         directory = os.open("/", os.O_RDONLY)
         os.dup2(directory, r)            # reading a directory: EISDIR
         os.close(directory)
@@ -325,21 +291,16 @@ def test_writing(same, kind, tmp_path):
 @pytest.mark.parametrize("data", ["text", 5, None, [b"a"], object], ids=repr)
 def test_data_of_a_wrong_type(same, data):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         got = outcome(p.transport.write, data)
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return got
     assert same(scenario(main))["result"][:2] == ["raised", "AssertionError"]
 
 
 def test_memory_that_is_not_contiguous(same):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         p.transport.write(memoryview(b"abcdef")[::2])
         await lab.ticks()
         return p.transport.is_closing()
@@ -349,9 +310,7 @@ def test_memory_that_is_not_contiguous(same):
 
 def test_water_marks(same):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         p.transport.set_write_buffer_limits(high=15_000, low=1000)
         fill(p)
         waiting = [p.transport.get_write_buffer_size(), repr(p.transport)]
@@ -366,8 +325,7 @@ def test_water_marks(same):
         await lab.seen("resume")
         p.transport.write(b"tail")
         waiting += [drain(r.fd), p.transport.get_write_buffer_size(), repr(p.transport), b"Y" in got]
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return waiting
     got = same(scenario(main))
     assert got["log"] == [["made"], ["pause"], ["resume"], ["lost", None], ["closed", False]]
@@ -376,9 +334,7 @@ def test_water_marks(same):
 @pytest.mark.parametrize("how", ["close", "write_eof"])
 def test_closing_writes_what_is_buffered(same, how):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         total = fill(p)
         p.transport.write(b"end")
         getattr(p.transport, how)()
@@ -397,9 +353,7 @@ def test_closing_writes_what_is_buffered(same, how):
 
 def test_aborting_drops_what_is_buffered(same):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         total = fill(p)
         p.transport.abort()
         state = [p.transport.is_closing(), repr(p.transport), p.transport.get_write_buffer_size()]
@@ -444,9 +398,7 @@ def test_writing_to_nobody(same, kind, tmp_path):
 
 def test_writing_after_closing(same):
     async def main(lab):
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w)
+        p, r = await writing(lab)
         p.transport.close()
         for _ in range(7):
             p.transport.write(b"x")
@@ -461,17 +413,14 @@ def test_writing_in_resume_writing(same):
     async def main(lab):
         def more(p):
             p.transport.write(b"from resume")
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w, resume=more)
+        p, r = await writing(lab, resume_writing=more)
         p.transport.set_write_buffer_limits(high=0)
         fill(p)
         got = b""
         while not got.endswith(b"from resume"):
             got += drain(r.fd)
             await asyncio.sleep(0)
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return True
     same(scenario(main))
 
@@ -480,9 +429,7 @@ def test_closing_in_resume_writing(aio):
     """asyncio calls connection_lost() twice here, and reports that the second fails: it is lost once."""
     def run(aio):
         async def main(lab):
-            r, w = ends("pipe")
-            r = closing(lab, r)
-            p = await writer(lab, w, resume=lambda p: p.transport.close())
+            p, r = await writing(lab, resume_writing=lambda p: p.transport.close())
             p.transport.set_write_buffer_limits(high=0)
             fill(p)
             while ["lost", None] not in lab.log:
@@ -496,18 +443,12 @@ def test_closing_in_resume_writing(aio):
     assert aio is asyncio or quiet(got)
 
 
-def quiet(got):
-    return got["reports"] == [] and got["records"] == []
-
-
-@pytest.mark.parametrize("event", ["pause", "resume", "lost"])
+@pytest.mark.parametrize("event", ["pause_writing", "resume_writing", "connection_lost"], ids=["pause", "resume", "lost"])
 def test_a_callback_of_the_writer_fails(same, event):
     async def main(lab):
         def bad(p, *args):
             raise ZeroDivisionError(event)
-        r, w = ends("pipe")
-        r = closing(lab, r)
-        p = await writer(lab, w, **{event: bad})
+        p, r = await writing(lab, **{event: bad})
         p.transport.set_write_buffer_limits(high=0)
         fill(p)
         while p.transport.get_write_buffer_size():
@@ -529,7 +470,7 @@ def test_one_descriptor_for_both(same):
         tty.setraw(slave)
         slave = closing(lab, slave)
         p = await reader(lab, master, "r")
-        q = Protocol(lab.log, "w")
+        q = Recorder(lab.log, "w")
 
         class Shared(File):
             def close(self):
@@ -564,7 +505,7 @@ def test_regular_files_are_refused(same, tmp_path):
         for connect in (lab.loop.connect_read_pipe, lab.loop.connect_write_pipe):
             with open(path, "r+b", buffering=0) as f:
                 try:
-                    await connect(lambda: Protocol(lab.log), f)
+                    await connect(lambda: Recorder(lab.log), f)
                 except ValueError as e:
                     got.append(str(e))
                 got += [f.closed, os.get_blocking(f.fileno())]
@@ -579,7 +520,7 @@ def test_no_pipe_at_all(same):
         got = []
         for connect in (lab.loop.connect_read_pipe, lab.loop.connect_write_pipe):
             try:
-                await connect(lambda: Protocol(lab.log), None)
+                await connect(lambda: Recorder(lab.log), None)
             except AttributeError as e:
                 got.append(clean(e))
         return got
@@ -625,15 +566,13 @@ def test_forgotten(aio, loop, kind):
 
 def test_user_removes_the_reader(same):
     async def main(lab):
-        r, w = ends("pipe")
-        w = closing(lab, w)
-        p = await reader(lab, r)
+        p, w = await reading(lab)
+        r = p.transport.get_extra_info("pipe").fd
         got = [lab.loop.remove_reader(r), lab.loop.remove_reader(r)]
         os.write(w.fd, b"unseen")
         await lab.ticks()
         got.append(len(lab.log))
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return got
     assert same(scenario(main))["result"] == [True, False, 1]
 
@@ -675,7 +614,7 @@ def test_context_of_the_callbacks(same):
         r, w = ends("pipe")
         w = closing(lab, w)
         var.set("creation")
-        await reader(lab, r, made=note, data=note, eof=note, lost=note)
+        await reader(lab, r, connection_made=note, data_received=note, eof_received=note, connection_lost=note)
         var.set("later")
         os.write(w.fd, b"1")
         await lab.seen("data")

@@ -8,22 +8,11 @@ import socket
 import threading
 import types
 import typing
-import weakref
 from unittest import mock
 
 import pytest
 
-from support import PY, PYTASK_IS_SEEN, FakeLoop, fresh_loop, nonblocking_pair, outcome, scrub, spin, spin_until
-
-EAGER = hasattr(asyncio, "eager_task_factory")
-
-
-def callback(*args):
-    pass
-
-
-async def none():
-    pass
+from support import EAGER, PY, PYTASK_IS_SEEN, FakeLoop, callback, nonblocking_pair, none, spin
 
 
 # --- functions and modules ---------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 import asyncio
 import io
 import os
-import socket
 import ssl
 
 import pytest
@@ -53,8 +52,7 @@ def test_parts(same, path, offset, count, how):
             if how.startswith("transport"):
                 p.transport.write(b"after")
                 got.append(await lab.receive(b, 5))
-                p.transport.close()
-                await lab.ticks()
+                await lab.end(p)
         return got
     same(scenario(main))
 
@@ -72,8 +70,7 @@ def test_no_fallback(same, path):
             got.append(await refusal(lab.loop.sock_sendfile(a, pipe, fallback=False)))
         got.append(await refusal(lab.loop.sock_sendfile(a, data)))
         got.append(await lab.receive(b, 4))
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         got.append(await refusal(lab.loop.sendfile(p.transport, data)))
         t, _ = await lab.loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
         got.append(await refusal(lab.loop.sendfile(t, data)))
@@ -172,8 +169,7 @@ def test_cancelled(same, path, how):
         if how == "sock":
             await end
         else:
-            p.transport.close()
-            await lab.ticks()
+            await lab.end(p)
         return [received[-1:], len(rest) < SIZE]
     assert same(scenario(main))["result"] == [b"!", True]
 
@@ -218,7 +214,6 @@ def test_two_at_once(same, path):
             got = [outcome(p.transport.write, b"between")]
             got += [len(await lab.receive(b, 100_000)), await task]
             got.append(await lab.loop.sendfile(p.transport, g, 0, 5))
-        p.transport.close()
-        await lab.ticks()
+        await lab.end(p)
         return got
     same(scenario(main))

@@ -9,11 +9,7 @@ import time
 
 import pytest
 
-from support import Errors, fresh_loop, outcome, plain, report, scrub, spin, spin_until
-
-
-def callback(*args):
-    pass
+from support import Errors, callback, fresh_loop, outcome, report, spin, spin_until
 
 
 @pytest.fixture(autouse=True)

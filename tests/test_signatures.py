@@ -4,13 +4,7 @@ import inspect
 
 import pytest
 
-from support import outcome
-
-
-def loop_class(aio):
-    loop = aio.new_event_loop()
-    loop.close()
-    return type(loop)
+from support import loop_class
 
 
 def classes(aio):

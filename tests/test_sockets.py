@@ -5,19 +5,10 @@ import inspect
 import os
 import socket
 import ssl
-import tempfile
 
 import pytest
 
-from support import PY, Errors, free_port, fresh_loop, nonblocking_pair, outcome, plain, scrub, spin, spin_until
-
-
-@pytest.fixture
-def pair():
-    a, b = nonblocking_pair()
-    yield a, b
-    a.close()
-    b.close()
+from support import PY, free_port, fresh_loop, nonblocking_pair, outcome, spin
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ import hashlib
 import os
 import socket
 import ssl
-import warnings
 
 import pytest
 
-from lab import Lab, clean, scenario
-from support import PY
+from lab import Lab, scenario
 
 both = pytest.mark.parametrize("buffered", [False, True], ids=["protocol", "buffered"])
 

@@ -320,7 +320,6 @@ def test_write_assigned_on_the_instance(aio, loop):
 
 def test_write_from_another_thread_is_not_a_crash(aio, loop):
     """Not allowed, but it must not bring the process down."""
-    import threading
     with connected(loop) as (t, p, peer):
         def thread():
             for _ in range(200):

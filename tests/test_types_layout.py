@@ -1,5 +1,5 @@
 """Future and Task as C types: real subclasses of asyncio's with storage of their own (docs/design.md, D1), under a collector that
-runs at every allocation. What futures and tasks do is in test_futures.py and test_tasks.py."""
+runs at every allocation. What futures and tasks do is in test_futures*.py and test_tasks*.py."""
 import asyncio
 import gc
 import inspect
@@ -249,7 +249,7 @@ def test_objects_without_init(loop):
     gc.collect()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 15), reason="refused from 3.15 on: test_futures.py")
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="refused from 3.15 on: test_futures_classes.py")
 def test_init_twice_starts_anew(loop):
     f = pyasync.Future(loop=loop)
     f.set_exception(ValueError("gone"))

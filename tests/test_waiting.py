@@ -16,8 +16,8 @@ from ticking import chain, fail, play, value
 # --- the functions as objects ------------------------------------------------------------------------------------------
 
 COROUTINE_FUNCTIONS = ["sleep", "wait_for", "wait", "to_thread"]
-FUNCTIONS = COROUTINE_FUNCTIONS + ["gather", "shield", "ensure_future", "timeout", "timeout_at", "as_completed", "wrap_future",
-                                   "run_coroutine_threadsafe", "Timeout", "TaskGroup"]
+FUNCTIONS = COROUTINE_FUNCTIONS + ["create_task", "gather", "shield", "ensure_future", "timeout", "timeout_at", "as_completed",
+                                   "wrap_future", "run_coroutine_threadsafe", "Timeout", "TaskGroup"]
 
 
 def parameters(function):

@@ -442,17 +442,14 @@ static PyType_Spec loop_spec = {
 
 /* ---- Setup ---- */
 
-/* Whether the running create_task takes **kwargs, and which of the three signatures it has: 0, 1, 2; -1 with an exception. */
-static int look_at_create_task(pa_state *st)
+int pa_create_task_variant(PyObject *function)
 {
-    PyObject *code = PyObject_GetAttrString(st->base_create_task, "__code__");
+    PyObject *code = PyObject_GetAttrString(function, "__code__");
     PyObject *flags = code != NULL ? PyObject_GetAttrString(code, "co_flags") : NULL;
     PyObject *named = flags != NULL ? PyObject_GetAttrString(code, "co_kwonlyargcount") : NULL;
     int which = -1;
-    if (named != NULL) {
-        st->create_task_takes_all = (PyLong_AsLong(flags) & CO_VARKEYWORDS) != 0;
-        which = !st->create_task_takes_all ? 0 : PyLong_AsLong(named) == 0 ? 1 : 2;
-    }
+    if (named != NULL)
+        which = !(PyLong_AsLong(flags) & CO_VARKEYWORDS) ? 0 : PyLong_AsLong(named) == 0 ? 1 : 2;
     Py_XDECREF(named);
     Py_XDECREF(flags);
     Py_XDECREF(code);
@@ -506,9 +503,10 @@ int pa_loop_setup(PyObject *module, pa_state *st)
     if ((st->base_create_task = PyObject_GetAttr((PyObject *)st->BaseEventLoop, st->names.create_task)) == NULL ||
         (st->handle_run = PyObject_GetAttr((PyObject *)st->aio_Handle, st->names._run)) == NULL)
         return -1;
-    int which = look_at_create_task(st);
+    int which = pa_create_task_variant(st->base_create_task);
     if (which < 0)
         return -1;
+    st->create_task_takes_all = which != 0;
     PyObject *descr = PyDescr_NewMethod(st->EventLoop, &create_task_methods[which]);
     int rc = descr != NULL ? PyObject_SetAttr((PyObject *)st->EventLoop, st->names.create_task, descr) : -1;
     Py_XDECREF(descr);

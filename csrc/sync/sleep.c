@@ -17,6 +17,11 @@ static int is_none_left(PyObject *delay)
 {
     if (PyFloat_CheckExact(delay))
         return PyFloat_AS_DOUBLE(delay) <= 0.0;
+    if (PyLong_CheckExact(delay)) {
+        int overflow;
+        long whole = PyLong_AsLongAndOverflow(delay, &overflow);
+        return overflow != 0 ? overflow < 0 : whole <= 0;
+    }
     PyObject *zero = PyLong_FromLong(0);
     int rc = zero != NULL ? PyObject_RichCompareBool(delay, zero, Py_LE) : -1;
     Py_XDECREF(zero);

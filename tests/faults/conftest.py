@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,32 @@ def faulted(faulty, tmp_path):
     def start(source, *args, timeout=60, resource_warnings=True):
         script = tmp_path / "script.py"
         script.write_text(PRELUDE + source)
-        done = subprocess.run([sys.executable, "-X", "faulthandler", "-W", ("error" if resource_warnings else "ignore") + "::ResourceWarning", str(script), *map(str, args)],
+        warnings = ("error" if resource_warnings else "ignore") + "::ResourceWarning"
+        done = subprocess.run([sys.executable, "-X", "faulthandler", "-W", warnings, str(script), *map(str, args)],
                               env={**os.environ, "PYTHONPATH": str(faulty)}, capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert "Exception ignored" not in done.stderr, done.stderr
         return done.stdout
+    return start
+
+
+@pytest.fixture
+def served(faulted):
+    """served(body) runs the body of a coroutine main() on a loop that has to be whole, and leave nothing open, afterwards.
+
+    `names` are set before, `define` is source that goes before. So many `reports` are expected; None: what is
+    reported is the body's affair.
+    """
+    def start(body, *, define="", reports=0, timeout=60, **names):
+        assigned = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+        return faulted(f"""{define}
+{assigned}
+with serving() as loop:
+    async def main():
+{textwrap.indent(body.strip(chr(10)), " " * 8)}
+    loop.run_until_complete(main())
+assert {reports} in (None, len(reports)), reports
+""", timeout=timeout)
     return start
 
 

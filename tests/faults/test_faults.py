@@ -84,21 +84,17 @@ for nth in list(range(1, 12)):
 
 
 @pytest.mark.parametrize("call,error", [("recv", errno.ECONNRESET), ("recv", errno.ETIMEDOUT), ("recv", errno.ENOMEM), ("recv", errno.EBADF)])
-def test_receiving_fails(faulted, call, error):
-    faulted('''
-call, error = sys.argv[1], int(sys.argv[2])
-with serving() as loop:
-    async def main():
-        t, p, peer = await connected(loop)
-        fault(call, 1, error)
-        peer.send(b"x")
-        await until(lambda: len(p.log) > 1)
-        assert p.log[0] == "made" and p.log[1][0] == "lost", p.log
-        exc = p.log[1][1]
-        assert isinstance(exc, MemoryError) or exc.errno == error, exc
-        peer.close()
-    loop.run_until_complete(main())
-''', call, error)
+def test_receiving_fails(served, call, error):
+    served('''
+t, p, peer = await connected(loop)
+fault(call, 1, error)
+peer.send(b"x")
+await until(lambda: len(p.log) > 1)
+assert p.log[0] == "made" and p.log[1][0] == "lost", p.log
+exc = p.log[1][1]
+assert isinstance(exc, MemoryError) or exc.errno == error, exc
+peer.close()
+''', call=call, error=error, reports=int(error == errno.ENOMEM))
 
 
 @pytest.mark.parametrize("error", [errno.EPIPE, errno.ECONNRESET, errno.ENOBUFS, errno.EHOSTUNREACH])
@@ -143,95 +139,81 @@ else:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_short_sends_and_receives(faulted, limit):
+def test_short_sends_and_receives(served, limit):
     """Every byte arrives, in order, however little each call moves."""
-    faulted('''
-limit = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        t, p, peer = await connected(loop)
-        u, q = await loop.create_connection(Note, sock=peer)
-        parts = [bytes([65 + i % 26]) * (i * 13 % 400) for i in range(100)]
-        for call in ("send", "sendmsg", "recv"):
-            fault(call, -1, 0, limit)
-        for i, part in enumerate(parts):
-            if i % 3:
-                t.write(part)
-            else:
-                t.writelines([part[:5], bytearray(part[5:])])
-            if i % 10 == 0:
-                await asyncio.sleep(0)
-        t.close()
-        await until(lambda: ["lost", None] in q.log)
-        assert bytes(q.data) == b"".join(parts), (len(q.data), sum(map(len, parts)))
-        assert ["lost", None] in p.log
-    loop.run_until_complete(main())
-assert not reports, reports
-''', limit, timeout=100)
+    served('''
+t, p, peer = await connected(loop)
+u, q = await loop.create_connection(Note, sock=peer)
+parts = [bytes([65 + i % 26]) * (i * 13 % 400) for i in range(100)]
+for call in ("send", "sendmsg", "recv"):
+    fault(call, -1, 0, limit)
+for i, part in enumerate(parts):
+    if i % 3:
+        t.write(part)
+    else:
+        t.writelines([part[:5], bytearray(part[5:])])
+    if i % 10 == 0:
+        await asyncio.sleep(0)
+t.close()
+await until(lambda: ["lost", None] in q.log)
+assert bytes(q.data) == b"".join(parts), (len(q.data), sum(map(len, parts)))
+assert ["lost", None] in p.log
+''', limit=limit, timeout=100)
 
 
 @pytest.mark.parametrize("error", [errno.EINTR, errno.EAGAIN])
-def test_calls_that_are_to_be_tried_again(faulted, error):
-    faulted('''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        t, p, peer = await connected(loop)
-        for nth in (1, 2, 3):
-            for call in ("send", "sendmsg", "recv"):
-                fault(call, nth, error)
-            for i in range(4):
-                t.write(b"data%d" % i)
-                peer.send(b"back%d" % i)
-                await asyncio.sleep(0.002)
-        await until(lambda: len(p.data) == 60)
-        got = b""
-        while len(got) < 60:
-            got += await loop.sock_recv(peer, 100)
-        assert got == b"data0data1data2data3" * 3 and bytes(p.data) == b"back0back1back2back3" * 3
-        t.close()
-        await until(lambda: len(p.log) > 1)
-        peer.close()
-    loop.run_until_complete(main())
-assert not reports, reports
-''', error)
+def test_calls_that_are_to_be_tried_again(served, error):
+    served('''
+t, p, peer = await connected(loop)
+for nth in (1, 2, 3):
+    for call in ("send", "sendmsg", "recv"):
+        fault(call, nth, error)
+    for i in range(4):
+        t.write(b"data%d" % i)
+        peer.send(b"back%d" % i)
+        await asyncio.sleep(0.002)
+await until(lambda: len(p.data) == 60)
+got = b""
+while len(got) < 60:
+    got += await loop.sock_recv(peer, 100)
+assert got == b"data0data1data2data3" * 3 and bytes(p.data) == b"back0back1back2back3" * 3
+t.close()
+await until(lambda: len(p.log) > 1)
+peer.close()
+''', error=error)
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EINTR, errno.EAGAIN,
                                    errno.EPERM])
-def test_accepting_fails(faulted, error):
+def test_accepting_fails(served, error):
     """Reported where asyncio reports it; the client is served later, at the latest with the next."""
-    faulted('''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        made = []
-        class P(Note):
-            def connection_made(self, t):
-                super().connection_made(t)
-                made.append(self)
-        server = await loop.create_server(P, "127.0.0.1", 0)
-        clients = []
-        fault("accept4", 1, error)
-        for _ in range(2):
-            sock = socket.socket()
-            sock.setblocking(False)
-            await loop.sock_connect(sock, server.sockets[0].getsockname())
-            clients.append(sock)
-        await until(lambda: len(made) == 2)
-        for sock in clients:
-            sock.close()
-        await until(lambda: all(p.log[-1] == ["lost", None] for p in made))
-        server.close()
-        await server.wait_closed()
-        if error in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            assert [c["message"] for c in reports] == ["socket.accept() out of system resource"], reports
-        elif error == errno.EPERM:
-            assert len(reports) == 1 and reports[0]["exception"].errno == error, reports
-        else:
-            assert not reports, reports
-    loop.run_until_complete(main())
-''', error)
+    served('''
+made = []
+class P(Note):
+    def connection_made(self, t):
+        super().connection_made(t)
+        made.append(self)
+server = await loop.create_server(P, "127.0.0.1", 0)
+clients = []
+fault("accept4", 1, error)
+for _ in range(2):
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, server.sockets[0].getsockname())
+    clients.append(sock)
+await until(lambda: len(made) == 2)
+for sock in clients:
+    sock.close()
+await until(lambda: all(p.log[-1] == ["lost", None] for p in made))
+server.close()
+await server.wait_closed()
+if error in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+    assert [c["message"] for c in reports] == ["socket.accept() out of system resource"], reports
+elif error == errno.EPERM:
+    assert len(reports) == 1 and reports[0]["exception"].errno == error, reports
+else:
+    assert not reports, reports
+''', error=error, reports=None)
 
 
 @pytest.mark.parametrize("call", ["getsockname", "getpeername", "setsockopt", "epoll_ctl", "malloc"])
@@ -309,26 +291,22 @@ with serving() as loop:
 
 
 @pytest.mark.parametrize("error", [errno.ENOTCONN, errno.EPIPE])
-def test_shutdown_fails(faulted, error):
+def test_shutdown_fails(served, error):
     """asyncio lets the error out of write_eof() when nothing is buffered."""
-    faulted('''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        t, p, peer = await connected(loop)
-        fault("shutdown", 1, error)
-        try:
-            t.write_eof()
-        except OSError as e:
-            assert e.errno == error
-        else:
-            raise AssertionError("no error")
-        clear()
-        t.close()
-        await until(lambda: ["lost", None] in p.log)
-        peer.close()
-    loop.run_until_complete(main())
-''', error)
+    served('''
+t, p, peer = await connected(loop)
+fault("shutdown", 1, error)
+try:
+    t.write_eof()
+except OSError as e:
+    assert e.errno == error
+else:
+    raise AssertionError("no error")
+clear()
+t.close()
+await until(lambda: ["lost", None] in p.log)
+peer.close()
+''', error=error)
 
 
 def test_waking_from_a_thread_when_the_write_fails(faulted):

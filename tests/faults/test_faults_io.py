@@ -29,6 +29,14 @@ async def end(*protocols):
     await until(lambda: all(p.log and p.log[-1] == ["lost", None] for p in protocols))
 '''
 
+@pytest.fixture
+def endpoints(served):
+    """endpoints(body) runs it with a server, a client connected to it and a free endpoint, and closes them."""
+    def start(body, **names):
+        return served("server, client, free = await pair(loop)\n" + body + "await end(server, client, free)\n", define=DATAGRAMS, **names)
+    return start
+
+
 PIPES = '''
 async def pipe_reader(loop):
     r, w = os.pipe()
@@ -44,70 +52,49 @@ async def pipe_writer(loop):
 
 
 @pytest.mark.parametrize("error", [errno.ECONNREFUSED, errno.ENOMEM, errno.ENOBUFS, errno.EHOSTUNREACH])
-def test_receiving_a_datagram_fails(faulted, error):
+def test_receiving_a_datagram_fails(endpoints, error):
     """The protocol is told, and the next one is received."""
-    faulted(DATAGRAMS + '''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        server, client, free = await pair(loop)
-        fault("recvfrom", 1, error)
-        client.transport.sendto(b"one")
-        await until(lambda: b"one" in server.log)
-        assert server.log == [error, b"one"], server.log
-        await end(server, client, free)
-    loop.run_until_complete(main())
-assert not reports
-''', error)
+    endpoints('''
+fault("recvfrom", 1, error)
+client.transport.sendto(b"one")
+await until(lambda: b"one" in server.log)
+assert server.log == [error, b"one"], server.log
+''', error=error)
 
 
 @pytest.mark.parametrize("error", [errno.ECONNREFUSED, errno.EPERM, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM, errno.ENETUNREACH])
 @pytest.mark.parametrize("call", ["send", "sendto"])
-def test_sending_a_datagram_fails(faulted, error, call):
-    faulted(DATAGRAMS + '''
-error, call = int(sys.argv[1]), sys.argv[2]
-with serving() as loop:
-    async def main():
-        server, client, free = await pair(loop)
-        sender = client if call == "send" else free
-        to = None if call == "send" else server.transport.get_extra_info("sockname")
-        fault(call, 1, error)
-        sender.transport.sendto(b"one", to)
-        assert sender.log == [error], sender.log
-        sender.transport.sendto(b"two", to)
-        await until(lambda: server.log == [b"two"])
-        await end(server, client, free)
-    loop.run_until_complete(main())
-assert not reports
-''', error, call)
+def test_sending_a_datagram_fails(endpoints, error, call):
+    endpoints('''
+sender = client if call == "send" else free
+to = None if call == "send" else server.transport.get_extra_info("sockname")
+fault(call, 1, error)
+sender.transport.sendto(b"one", to)
+assert sender.log == [error], sender.log
+sender.transport.sendto(b"two", to)
+await until(lambda: server.log == [b"two"])
+''', error=error, call=call)
 
 
 @pytest.mark.parametrize("call", ["send", "sendto"])
 @pytest.mark.parametrize("error", [errno.EAGAIN, errno.EINTR])
-def test_sending_a_datagram_has_to_wait(faulted, error, call):
+def test_sending_a_datagram_has_to_wait(endpoints, error, call):
     """All arrive, once and in order; EINTR is tried again at once."""
-    faulted(DATAGRAMS + '''
-error, call = int(sys.argv[1]), sys.argv[2]
-with serving() as loop:
-    async def main():
-        server, client, free = await pair(loop)
-        sender = client if call == "send" else free
-        to = None if call == "send" else server.transport.get_extra_info("sockname")
-        for nth in (1, 2, 3):
-            clear()
-            fault(call, nth, error)
-            server.log.clear()
-            for i in range(5):
-                sender.transport.sendto(b"%d" % i, to)
-            waits = sender.transport.get_write_buffer_size() > 0
-            assert waits == (error == errno.EAGAIN), waits
-            await until(lambda: len(server.log) == 5)
-            assert server.log == [b"%d" % i for i in range(5)]
-            await until(lambda: sender.transport.get_write_buffer_size() == 0)
-        await end(server, client, free)
-    loop.run_until_complete(main())
-assert not reports
-''', error, call)
+    endpoints('''
+sender = client if call == "send" else free
+to = None if call == "send" else server.transport.get_extra_info("sockname")
+for nth in (1, 2, 3):
+    clear()
+    fault(call, nth, error)
+    server.log.clear()
+    for i in range(5):
+        sender.transport.sendto(b"%d" % i, to)
+    waits = sender.transport.get_write_buffer_size() > 0
+    assert waits == (error == errno.EAGAIN), waits
+    await until(lambda: len(server.log) == 5)
+    assert server.log == [b"%d" % i for i in range(5)]
+    await until(lambda: sender.transport.get_write_buffer_size() == 0)
+''', error=error, call=call)
 
 
 @pytest.mark.parametrize("call,error", [("epoll_ctl", errno.ENOMEM), ("malloc", errno.ENOMEM), ("getsockname", errno.ENOBUFS),
@@ -132,122 +119,97 @@ for nth in range(1, 8):
 
 
 @pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
-def test_no_room_in_the_poller_for_a_waiting_datagram(faulted, error):
+def test_no_room_in_the_poller_for_a_waiting_datagram(endpoints, error):
     """The caller is told; the endpoint can be closed."""
-    faulted(DATAGRAMS + '''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        server, client, free = await pair(loop)
-        fault("send", 1, errno.EAGAIN)
-        fault("epoll_ctl", 1, error)
-        try:
-            client.transport.sendto(b"one")
-        except (OSError, MemoryError):
-            pass
-        else:
-            raise AssertionError("no error")
-        clear()
-        client.transport.sendto(b"two")
-        await until(lambda: server.log == [b"two"])
-        await end(server, client, free)
-    loop.run_until_complete(main())
-''', error)
+    endpoints('''
+fault("send", 1, errno.EAGAIN)
+fault("epoll_ctl", 1, error)
+try:
+    client.transport.sendto(b"one")
+except (OSError, MemoryError):
+    pass
+else:
+    raise AssertionError("no error")
+clear()
+client.transport.sendto(b"two")
+await until(lambda: server.log == [b"two"])
+''', error=error)
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EBADF, errno.ENOMEM])
-def test_reading_a_pipe_fails(faulted, error):
+def test_reading_a_pipe_fails(served, error):
     """EIO, of a terminal whose other side is gone, is told to nobody but the protocol."""
-    faulted(PIPES + '''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        t, p, w = await pipe_reader(loop)
-        fault("read", 1, error)
-        os.write(w, b"x")
-        await until(lambda: len(p.log) == 2)
-        assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
-        os.close(w)
-    loop.run_until_complete(main())
-assert len(reports) == (error != errno.EIO), reports
-''', error)
+    served('''
+t, p, w = await pipe_reader(loop)
+fault("read", 1, error)
+os.write(w, b"x")
+await until(lambda: len(p.log) == 2)
+assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
+os.close(w)
+''', define=PIPES, reports=int(error != errno.EIO), error=error)
 
 
-def test_reading_falls_short(faulted):
-    faulted(PIPES + '''
-with serving() as loop:
-    async def main():
-        t, p, w = await pipe_reader(loop)
-        fault("read", -1, 0, 3)
-        os.write(w, b"0123456789")
-        await until(lambda: len(p.data) == 10)
-        assert p.data == b"0123456789"
-        clear()
-        fault("read", 1, errno.EAGAIN)
-        os.write(w, b"more")
-        await until(lambda: p.data.endswith(b"more"))
-        os.close(w)
-        await until(lambda: p.log[-1] == ["lost", None])
-        assert p.log == ["made", "eof", ["lost", None]]
-    loop.run_until_complete(main())
-assert not reports
-''')
+def test_reading_falls_short(served):
+    served('''
+t, p, w = await pipe_reader(loop)
+fault("read", -1, 0, 3)
+os.write(w, b"0123456789")
+await until(lambda: len(p.data) == 10)
+assert p.data == b"0123456789"
+clear()
+fault("read", 1, errno.EAGAIN)
+os.write(w, b"more")
+await until(lambda: p.data.endswith(b"more"))
+os.close(w)
+await until(lambda: p.log[-1] == ["lost", None])
+assert p.log == ["made", "eof", ["lost", None]]
+''', define=PIPES)
 
 
 @pytest.mark.parametrize("error", [errno.EPIPE, errno.ENOSPC, errno.EIO, errno.ENOMEM])
 @pytest.mark.parametrize("when", ["at once", "later"])
-def test_writing_a_pipe_fails(faulted, error, when):
-    faulted(PIPES + '''
-error, when = int(sys.argv[1]), sys.argv[2]
-with serving() as loop:
-    async def main():
-        t, p, r = await pipe_writer(loop)
-        if when == "later":
-            fault("write", 1, errno.EAGAIN)
-            t.write(b"waits")
-            assert t.get_write_buffer_size() == 5
-            clear()
-        fault("write", 1, error)
-        if when == "at once":
-            t.write(b"data")
-            assert t.is_closing()
-        await until(lambda: len(p.log) == 2)
-        assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
-        os.close(r)
-    loop.run_until_complete(main())
-assert not reports, reports
-''', error, when)
+def test_writing_a_pipe_fails(served, error, when):
+    served('''
+t, p, r = await pipe_writer(loop)
+if when == "later":
+    fault("write", 1, errno.EAGAIN)
+    t.write(b"waits")
+    assert t.get_write_buffer_size() == 5
+    clear()
+fault("write", 1, error)
+if when == "at once":
+    t.write(b"data")
+    assert t.is_closing()
+await until(lambda: len(p.log) == 2)
+assert p.log[1][0] == "lost" and p.log[1][1].errno == error, p.log
+os.close(r)
+''', define=PIPES, error=error, when=when)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])
-def test_writing_falls_short(faulted, limit):
-    faulted(PIPES + '''
-limit = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        t, p, r = await pipe_writer(loop)
-        data = bytes(range(256))
-        fault("write", 1, 0, limit)
-        fault("writev", 1, 0, limit)
-        for i in range(0, 256, 16):
-            t.write(data[i:i + 16])
-        assert t.get_write_buffer_size() == 256 - limit
-        t.write(bytearray(b"end"))
-        t.close()
-        got = b""
-        async def read():
-            nonlocal got
-            while not got.endswith(b"end"):
-                with contextlib.suppress(BlockingIOError):
-                    got += os.read(r, 1000)
-                await asyncio.sleep(0)
-        await asyncio.wait_for(read(), 10)
-        assert got == data + b"end"
-        await until(lambda: p.log[-1] == ["lost", None])
-        os.close(r)
-    loop.run_until_complete(main())
-assert not reports
-''', limit)
+def test_writing_falls_short(served, limit):
+    served('''
+t, p, r = await pipe_writer(loop)
+data = bytes(range(256))
+fault("write", 1, 0, limit)
+fault("writev", 1, 0, limit)
+for i in range(0, 256, 16):
+    t.write(data[i:i + 16])
+assert t.get_write_buffer_size() == 256 - limit
+t.write(bytearray(b"end"))
+t.close()
+got = b""
+async def read():
+    nonlocal got
+    while not got.endswith(b"end"):
+        with contextlib.suppress(BlockingIOError):
+            got += os.read(r, 1000)
+        await asyncio.sleep(0)
+await asyncio.wait_for(read(), 10)
+assert got == data + b"end"
+await until(lambda: p.log[-1] == ["lost", None])
+os.close(r)
+''', define=PIPES, limit=limit)
 
 
 @pytest.mark.parametrize("call,error", [("fstat", errno.EBADF), ("fcntl", errno.EBADF), ("epoll_ctl", errno.ENOMEM), ("malloc", errno.ENOMEM)])
@@ -278,16 +240,12 @@ for nth in range(1, 6):
 
 
 @pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
-def test_no_room_in_the_poller_for_a_child(faulted, error):
+def test_no_room_in_the_poller_for_a_child(served, error):
     """Then a thread waits."""
-    faulted('''
-error = int(sys.argv[1])
-with serving() as loop:
-    async def main():
-        for nth in range(1, 4):
-            fault("epoll_ctl", nth, error)
-            p = await asyncio.create_subprocess_shell("exit 3")
-            clear()
-            assert await asyncio.wait_for(p.wait(), 10) == 3
-    loop.run_until_complete(main())
-''', error)
+    served('''
+for nth in range(1, 4):
+    fault("epoll_ctl", nth, error)
+    p = await asyncio.create_subprocess_shell("exit 3")
+    clear()
+    assert await asyncio.wait_for(p.wait(), 10) == 3
+''', error=error, reports=None)

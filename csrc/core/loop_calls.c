@@ -5,9 +5,18 @@
 
 #include <math.h>
 
+/* events._get_running_loop(), which is a C function that takes nothing: without the call's ado. */
+static PyObject *ask_running(pa_state *st)
+{
+    PyObject *function = st->get_running_loop;
+    if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS)
+        return PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), NULL);
+    return PyObject_CallNoArgs(function);
+}
+
 int pa_calls_running(pa_state *st, PyObject **loop)
 {
-    *loop = PyObject_CallNoArgs(st->get_running_loop);
+    *loop = ask_running(st);
     if (*loop == NULL)
         return -1;
     if (*loop == Py_None)
@@ -75,6 +84,21 @@ PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay)
     PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
     Py_XDECREF(now);
     return when;
+}
+
+int pa_calls_is_over(PyObject *delay)
+{
+    if (PyFloat_CheckExact(delay))
+        return PyFloat_AS_DOUBLE(delay) <= 0.0;
+    if (PyLong_CheckExact(delay)) {
+        int overflow;
+        long whole = PyLong_AsLongAndOverflow(delay, &overflow);
+        return overflow != 0 ? overflow < 0 : whole <= 0;
+    }
+    PyObject *zero = PyLong_FromLong(0);
+    int rc = zero != NULL ? PyObject_RichCompareBool(delay, zero, Py_LE) : -1;
+    Py_XDECREF(zero);
+    return rc;
 }
 
 int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when)

@@ -5,6 +5,7 @@
 #include "sync/waiters.h"
 #include "core/future.h"
 #include "core/loop.h"
+#include "core/loop_calls.h"
 #include "rt/args.h"
 #include "sync/corofn.h"
 
@@ -62,10 +63,12 @@ PyObject *pa_bound_loop(PyObject *self, int replaced)
     pa_bound *bound = PA_BOUND(self);
     if (replaced)
         return PyObject_CallMethodNoArgs(self, bound->st->names._get_loop);
-    PyObject *loop = PyObject_CallNoArgs(bound->st->get_running_loop);
-    if (loop == NULL)
+    PyObject *loop;
+    if (pa_calls_running(bound->st, &loop) < 0)
         return NULL;
-    if (bound->loop == NULL && loop != Py_None)
+    if (loop == NULL)
+        loop = Py_NewRef(Py_None);
+    else if (bound->loop == NULL)
         bound->loop = Py_NewRef(loop);
     if (loop != (bound->loop != NULL ? bound->loop : Py_None)) {
         PyErr_Format(PyExc_RuntimeError, "%R is bound to a different event loop", self);

@@ -508,15 +508,15 @@ static PyObject *as_iteration(PySendResult how, PyObject *value)
     return value;
 }
 
+/* For interpreters; a program gets no further than op_iter.c, which calls send(). */
 static PyObject *op_next(PyObject *self)
 {
     PyObject *value;
-    PySendResult how = op_send(self, Py_None, &value);
-    if (how == PYGEN_RETURN && value == Py_None) {
-        Py_DECREF(value);
-        return NULL; /* an end without an exception stands for StopIteration(None) */
-    }
-    return as_iteration(how, value);
+    if (op_send(self, Py_None, &value) != PYGEN_RETURN)
+        return value;
+    pa_future_end_iteration(value);
+    Py_DECREF(value);
+    return NULL;
 }
 
 static PyObject *op_await(PyObject *self)

@@ -85,14 +85,15 @@ static PyObject *new_callback(timeout_object *t)
     return has_own_methods(t) ? PyCFunction_New(&on_timeout_def, (PyObject *)t) : PyObject_GetAttr((PyObject *)t, t->st->names._on_timeout);
 }
 
-/* See pa_state.deadline_to_handle. The context is what a handle made by the task would have copied. */
+/* See pa_state.deadline_to_handle. The callback is what it was when the deadline was set: ours. The context is what a handle made by the
+ * task would have copied. */
 static PyObject *deadline_to_handle(PyObject *owner, void *deadline)
 {
     timeout_object *t = (timeout_object *)owner;
     pa_loop *loop = t->deadline.loop;
     PyObject *task_context = t->task != NULL && Py_IS_TYPE(t->task, t->st->Task) ? pa_task_context(t->task) : NULL, *handle = NULL;
     PyObject *context = task_context != NULL && PyContext_CheckExact(task_context) ? PyContext_Copy(task_context) : PyContext_CopyCurrent();
-    PyObject *callback = context != NULL ? new_callback(t) : NULL, *args = callback != NULL ? PyTuple_New(0) : NULL;
+    PyObject *callback = context != NULL ? PyCFunction_New(&on_timeout_def, owner) : NULL, *args = callback != NULL ? PyTuple_New(0) : NULL;
     PyObject *when = args != NULL ? when_of(t) : NULL;
     if (when != NULL && (handle = pa_timer_new(loop, when, t->seconds, callback, args, context)) != NULL)
         Py_XSETREF(t->handle, Py_NewRef(handle));

@@ -7,22 +7,10 @@
 #include "sync/corofn.h"
 #include "sync/op.h"
 #include "sync/timeout.h"
+#include "core/loop_calls.h"
 #include "rt/args.h"
 
 enum { START, IN_TIMEOUT, IN_ASYNCIO };
-
-/* timeout is not None and timeout <= 0. 1, 0 or -1. */
-static int is_none_left(PyObject *timeout)
-{
-    if (timeout == Py_None)
-        return 0;
-    if (PyFloat_CheckExact(timeout))
-        return PyFloat_AS_DOUBLE(timeout) <= 0.0;
-    PyObject *zero = PyLong_FromLong(0);
-    int rc = zero != NULL ? PyObject_RichCompareBool(timeout, zero, Py_LE) : -1;
-    Py_XDECREF(zero);
-    return rc;
-}
 
 static PySendResult leave_to_asyncio(pa_op *op)
 {
@@ -50,7 +38,7 @@ static PySendResult leave_timeout(pa_op *op, PyObject *exc)
 
 static PySendResult start(pa_op *op)
 {
-    int at_once = is_none_left(op->b);
+    int at_once = op->b != Py_None ? pa_calls_is_over(op->b) : 0;
     if (at_once != 0)
         return at_once < 0 ? PYGEN_ERROR : leave_to_asyncio(op);
     if ((op->self = pa_timeout_begin(op->st, op->b)) == NULL)

@@ -10,37 +10,16 @@
  * How the group leaves changed in bug-fix releases; PA_HAS_TRAIT asks for what the running one does.
  */
 #include "sync/taskgroup.h"
+#include "sync/taskgroup_impl.h"
 #include "sync/corofn.h"
 #include "sync/observer.h"
 #include "sync/op.h"
-#include "sync/traits.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
 #include "rt/field.h"
 #include "rt/error.h"
 #include "rt/call.h"
-
-typedef struct {
-    PyObject_HEAD
-    pa_state *st;
-    PyObject *loop, *parent, *base_error, *waiter; /* NULL for None */
-    PyObject *tasks;  /* a set; anything a program assigned */
-    PyObject *errors; /* a list; NULL for None */
-    PyObject *pending; /* the last cancellation while it was being left, NULL for none */
-    PyObject *callback; /* of the tasks, while there are any and nothing is overridden: it owns the group */
-    bool entered, exiting, aborting, parent_cancel_requested, cancel_on_enter;
-    bool assigned; /* a method was assigned to the instance */
-} group_object;
-
-static bool has_own_methods(group_object *g)
-{
-    pa_state *st = g->st;
-    return !g->assigned && (Py_TYPE(g) == st->TaskGroup || pa_override_none(Py_TYPE(g), st->taskgroup_methods, &st->taskgroup_overrides));
-}
-
-/* Programs may take any field away, or replace it, whenever they run: what is used is owned. New; None for what is not there. */
-static PyObject *own(PyObject *field) { return Py_NewRef(field != NULL ? field : Py_None); }
 
 /* bool(field): 1, 0 or -1. */
 static int is_true(PyObject *field)
@@ -54,14 +33,14 @@ static int is_true(PyObject *field)
     return pa_call_truth(Py_NewRef(field));
 }
 
-static int has_tasks(group_object *g) { return is_true(g->tasks); }
+int pa_group_has_tasks(pa_group *g) { return is_true(g->tasks); }
 
-static int has_errors(group_object *g) { return is_true(g->errors); }
+static int has_errors(pa_group *g) { return is_true(g->errors); }
 
 /* self._is_base_error(exc): 1, 0 or -1. */
-static int is_base_error(group_object *g, PyObject *exc)
+static int is_base_error(pa_group *g, PyObject *exc)
 {
-    if (!has_own_methods(g))
+    if (!pa_group_has_own_methods(g))
         return pa_call_truth(PyObject_CallMethodOneArg((PyObject *)g, g->st->names._is_base_error, exc));
     if (PyExceptionInstance_Check(exc))
         return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
@@ -71,11 +50,11 @@ static int is_base_error(group_object *g, PyObject *exc)
 }
 
 /* self._errors.append(exc) */
-static int add_error(group_object *g, PyObject *exc)
+static int add_error(pa_group *g, PyObject *exc)
 {
     if (g->errors != NULL && PyList_CheckExact(g->errors))
         return PyList_Append(g->errors, exc);
-    PyObject *errors = own(g->errors);
+    PyObject *errors = pa_group_own(g->errors);
     int rc = pa_call_nothing(PyObject_CallMethod(errors, "append", "O", exc));
     Py_DECREF(errors);
     return rc;
@@ -83,10 +62,10 @@ static int add_error(group_object *g, PyObject *exc)
 
 /* ---- Aborting ---- */
 
-static int abort_tasks(group_object *g)
+static int abort_tasks(pa_group *g)
 {
     g->aborting = 1;
-    PyObject *tasks = own(g->tasks), *iterator = PyObject_GetIter(tasks), *task;
+    PyObject *tasks = pa_group_own(g->tasks), *iterator = PyObject_GetIter(tasks), *task;
     Py_DECREF(tasks);
     if (iterator == NULL)
         return -1;
@@ -102,15 +81,15 @@ static int abort_tasks(group_object *g)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int call_abort(group_object *g)
+static int call_abort(pa_group *g)
 {
-    return has_own_methods(g) ? abort_tasks(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
+    return pa_group_has_own_methods(g) ? abort_tasks(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
 }
 
 /* The parent's cancellation is ours: __aexit__ takes it back. */
-static int cancel_parent(group_object *g)
+static int cancel_parent(pa_group *g)
 {
-    PyObject *parent = own(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     g->parent_cancel_requested = 1;
     int rc = pa_any_cancel(g->st, parent, NULL);
     Py_DECREF(parent);
@@ -119,12 +98,12 @@ static int cancel_parent(group_object *g)
 
 /* ---- The tasks' callback ---- */
 
-static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
+static int report_orphan(pa_group *g, PyObject *task, PyObject *exc)
 {
-    PyObject *parent = own(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, parent);
     PyObject *context = message != NULL ? Py_BuildValue("{sOsOsO}", "message", message, "exception", exc, "task", task) : NULL;
-    PyObject *loop = own(g->loop);
+    PyObject *loop = pa_group_own(g->loop);
     int rc = context != NULL ? pa_call_nothing(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
     Py_DECREF(loop);
     Py_DECREF(parent);
@@ -134,7 +113,7 @@ static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
 }
 
 /* The task ended with `exc`. */
-static int take_error(group_object *g, PyObject *task, PyObject *exc)
+static int take_error(pa_group *g, PyObject *task, PyObject *exc)
 {
     if (add_error(g, exc) < 0)
         return -1;
@@ -143,7 +122,7 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
         return -1;
     if (base && g->base_error == NULL)
         g->base_error = Py_NewRef(exc);
-    PyObject *parent = own(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     int rc = pa_any_done(g->st, parent);
     if (rc > 0)
         rc = report_orphan(g, task, exc);
@@ -154,9 +133,9 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
 }
 
 /* self._tasks.discard(task), and whoever waits for the last one goes on. */
-static int remove_task(group_object *g, PyObject *task)
+static int remove_task(pa_group *g, PyObject *task)
 {
-    PyObject *tasks = own(g->tasks);
+    PyObject *tasks = pa_group_own(g->tasks);
     int rc = PySet_CheckExact(tasks) ? PySet_Discard(tasks, task) : pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
     Py_DECREF(tasks);
     if (rc < 0)
@@ -166,7 +145,7 @@ static int remove_task(group_object *g, PyObject *task)
     Py_XDECREF(parent);
     if (rc < 0)
         return -1;
-    int left = has_tasks(g);
+    int left = pa_group_has_tasks(g);
     if (left != 0)
         return left < 0 ? -1 : 0;
     Py_CLEAR(g->callback); /* no cycle stays behind */
@@ -180,7 +159,7 @@ static int remove_task(group_object *g, PyObject *task)
     return rc < 0 ? -1 : 0;
 }
 
-static int task_done(group_object *g, PyObject *task)
+int pa_group_task_done(pa_group *g, PyObject *task)
 {
     if (remove_task(g, task) < 0)
         return -1;
@@ -198,7 +177,7 @@ static int observe(pa_observer *self, PyObject *task)
     if (self->a == NULL)
         return 0; /* the garbage collector took it apart */
     PyObject *g = Py_NewRef(self->a);
-    int rc = task_done((group_object *)g, task);
+    int rc = pa_group_task_done((pa_group *)g, task);
     Py_DECREF(g);
     return rc;
 }
@@ -207,13 +186,13 @@ static const pa_observer_kind task_kind = {"_on_task_done", "TaskGroup._on_task_
 
 static PyObject *on_task_done(PyObject *self, PyObject *task)
 {
-    return task_done((group_object *)self, task) == 0 ? Py_NewRef(Py_None) : NULL;
+    return pa_group_task_done((pa_group *)self, task) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 /* self._on_task_done, to be called back. New. */
-static PyObject *done_callback(group_object *g)
+PyObject *pa_group_callback(pa_group *g)
 {
-    if (has_own_methods(g)) {
+    if (pa_group_has_own_methods(g)) {
         if (g->callback == NULL)
             g->callback = (PyObject *)pa_observer_new(g->st, &task_kind, (PyObject *)g, NULL, NULL);
         return Py_XNewRef(g->callback);
@@ -221,175 +200,15 @@ static PyObject *done_callback(group_object *g)
     return PyObject_GetAttr((PyObject *)g, g->st->names._on_task_done);
 }
 
-/* ---- create_task() ---- */
-
-/* RuntimeError where the group takes no tasks; the coroutine will not run then. */
-static int check_open(group_object *g, PyObject *coro)
-{
-    const char *why = NULL;
-    int some = g->entered && g->exiting ? has_tasks(g) : 1;
-    if (some < 0)
-        return -1;
-    if (!g->entered)
-        why = "has not been entered";
-    else if (!some)
-        why = "is finished";
-    else if (g->aborting)
-        why = "is shutting down";
-    if (why == NULL)
-        return 0;
-    if (PA_HAS_TRAIT(g->st, group_closes_refused) && pa_call_nothing(PyObject_CallMethodNoArgs(coro, g->st->names.close)) < 0)
-        return -1;
-    PyErr_Format(PyExc_RuntimeError, "TaskGroup %R %s", g, why);
-    return -1;
-}
-
-/* It belongs to the group from now on. */
-static int adopt(group_object *g, PyObject *task)
-{
-    pa_state *st = g->st;
-    int done = PA_HAS_TRAIT(st, group_takes_done_at_once) ? pa_any_done(st, task) : 0;
-    if (done < 0)
-        return -1;
-    PyObject *parent = Py_XNewRef(g->parent);
-    int rc = pa_any_add_awaited_by(st, task, parent);
-    Py_XDECREF(parent);
-    if (rc < 0)
-        return -1;
-    if (done)
-        return has_own_methods(g) ? task_done(g, task) : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
-    PyObject *tasks = own(g->tasks), *callback = NULL;
-    rc = PySet_CheckExact(tasks) ? PySet_Add(tasks, task) : pa_call_nothing(PyObject_CallMethod(tasks, "add", "O", task));
-    Py_DECREF(tasks);
-    if (rc == 0)
-        rc = (callback = done_callback(g)) != NULL ? pa_any_add_callback(st, task, callback) : -1;
-    Py_XDECREF(callback);
-    if (rc < 0 || !g->aborting || !PA_HAS_TRAIT(st, group_cancels_late))
-        return rc;
-    /* an eager task ended the group before it was in it */
-    done = pa_any_done(st, task);
-    return done != 0 ? (done < 0 ? -1 : 0) : pa_any_cancel(st, task, NULL) < 0 ? -1 : 0;
-}
-
-/* Until 3.13 the arguments are named: out[0] the coroutine, [1] name, [2] context; what loop.create_task gets of them. New. */
-static PyObject *make_named(group_object *g, PyObject *const *given)
-{
-    pa_state *st = g->st;
-    PyObject *loop = own(g->loop), *task = NULL, *name = given[1] != NULL ? given[1] : Py_None;
-    PyObject *args[] = {NULL, loop, given[0], name, given[2]};
-    PyObject *keywords = NULL;
-    int named = PA_HAS_TRAIT(st, group_passes_name), context = given[2] != NULL && given[2] != Py_None;
-    if (!named)
-        args[3] = given[2];
-    if (named && context)
-        keywords = PyTuple_Pack(2, st->names.name, st->names.context);
-    else
-        keywords = named ? PyTuple_Pack(1, st->names.name) : context ? Py_NewRef(st->kw_context) : PyTuple_New(0);
-    if (keywords != NULL)
-        task = PyObject_VectorcallMethod(st->names.create_task, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords);
-    if (task != NULL && !named && name != Py_None && pa_call_nothing(PyObject_CallMethodOneArg(task, st->names.set_name, name)) < 0)
-        Py_CLEAR(task);
-    Py_XDECREF(keywords);
-    Py_DECREF(loop);
-    return task;
-}
-
-/* From 3.14 on whatever is named goes to loop.create_task. `args`: the coroutine, then the values. New. */
-static PyObject *make_with_all(group_object *g, PyObject *coro, PyObject *const *values, PyObject *kwnames)
-{
-    Py_ssize_t n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    PyObject *few[8], **args = n + 2 <= 8 ? few : PyMem_Malloc((size_t)(n + 2) * sizeof(*args));
-    if (args == NULL)
-        return PyErr_NoMemory();
-    args[0] = own(g->loop);
-    args[1] = coro;
-    for (Py_ssize_t i = 0; i < n; i++)
-        args[i + 2] = values[i];
-    PyObject *task = PyObject_VectorcallMethod(g->st->names.create_task, args, 2, kwnames);
-    Py_DECREF(args[0]);
-    if (args != few)
-        PyMem_Free(args);
-    return task;
-}
-
-static PyObject *finish_create(group_object *g, PyObject *task)
-{
-    if (task != NULL && adopt(g, task) < 0)
-        Py_CLEAR(task);
-    return task;
-}
-
-/* Only a coroutine. New. */
-static PyObject *make_alone(group_object *g, PyObject *coro)
-{
-    PyObject *loop = own(g->loop), *task = pa_calls_create_task(g->st, loop, coro);
-    Py_DECREF(loop);
-    return task;
-}
-
-static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"coro", "name", "context", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
-    group_object *g = (group_object *)self;
-    PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
-        return NULL;
-    int alone = nargs == 1 && kwnames == NULL;
-    if (alone && PA_HAS_TRAIT(g->st, group_passes_name))
-        alone = g->loop != NULL && pa_calls_takes_name(g->st, g->loop);
-    return finish_create(g, alone ? make_alone(g, given[0]) : make_named(g, given));
-}
-
-static PyObject *create_task_with_all(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"coro", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
-    group_object *g = (group_object *)self;
-    PyObject *coro;
-    if (nargs == 1) {
-        if (check_open(g, args[0]) < 0)
-            return NULL;
-        return finish_create(g, kwnames == NULL ? make_alone(g, args[0]) : make_with_all(g, args[0], args + 1, kwnames));
-    }
-    /* coro by name, alone or among others: rare enough to be taken out of a dict */
-    Py_ssize_t at = -1, n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0)
-            at = i;
-    if (nargs > 1 || at < 0) {
-        (void)pa_args_parse(&sig, args, nargs, NULL, &coro); /* for its complaint */
-        return NULL;
-    }
-    coro = args[at];
-    if (check_open(g, coro) < 0)
-        return NULL;
-    PyObject *rest = PyTuple_New(n - 1), *task = NULL;
-    PyObject **values = PyMem_Malloc((size_t)n * sizeof(*values));
-    if (rest != NULL && values != NULL) {
-        for (Py_ssize_t i = 0, j = 0; i < n; i++)
-            if (i != at) {
-                values[j] = args[i];
-                PyTuple_SET_ITEM(rest, j++, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
-            }
-        task = make_with_all(g, coro, values, rest);
-    } else if (values == NULL) {
-        PyErr_NoMemory();
-    }
-    PyMem_Free(values);
-    Py_XDECREF(rest);
-    return finish_create(g, task);
-}
-
 /* ---- Entering ---- */
 
-static int cancel_group(group_object *g)
+static int cancel_group(pa_group *g)
 {
     if (!g->entered) {
         g->cancel_on_enter = 1;
         return 0;
     }
-    int some = g->exiting ? has_tasks(g) : 1;
+    int some = g->exiting ? pa_group_has_tasks(g) : 1;
     if (some <= 0 || g->aborting)
         return some < 0 ? -1 : 0;
     if (call_abort(g) < 0)
@@ -397,7 +216,7 @@ static int cancel_group(group_object *g)
     return g->parent != NULL && !g->parent_cancel_requested ? cancel_parent(g) : 0;
 }
 
-static int enter(group_object *g)
+static int enter(pa_group *g)
 {
     pa_state *st = g->st;
     if (g->entered) {
@@ -410,7 +229,7 @@ static int enter(group_object *g)
             return -1;
         Py_XSETREF(g->loop, running);
     }
-    PyObject *parent, *loop = own(g->loop);
+    PyObject *parent, *loop = pa_group_own(g->loop);
     int rc = pa_calls_current_task(st, loop, &parent);
     Py_DECREF(loop);
     if (rc < 0)
@@ -423,12 +242,12 @@ static int enter(group_object *g)
     g->entered = 1;
     if (!g->cancel_on_enter)
         return 0;
-    return has_own_methods(g) ? cancel_group(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
+    return pa_group_has_own_methods(g) ? cancel_group(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
 }
 
 static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    if (enter((group_object *)op->self) < 0)
+    if (enter((pa_group *)op->self) < 0)
         return PYGEN_ERROR;
     *result = Py_NewRef(op->self);
     return PYGEN_RETURN;
@@ -448,11 +267,11 @@ static int is_cancellation(pa_state *st, PyObject *type)
 }
 
 /* Takes back the cancellation that is ours; if none is left, it does not go on. */
-static int take_back(group_object *g, pa_op *op)
+static int take_back(pa_group *g, pa_op *op)
 {
     if (!g->parent_cancel_requested)
         return 0;
-    PyObject *parent = own(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     long left = pa_any_uncancel(g->st, parent);
     Py_DECREF(parent);
     if (left == -1 && PyErr_Occurred())
@@ -464,7 +283,7 @@ static int take_back(group_object *g, pa_op *op)
     return 0;
 }
 
-static int begin_leaving(group_object *g, pa_op *op)
+static int begin_leaving(pa_group *g, pa_op *op)
 {
     g->exiting = 1;
     int base = op->b != Py_None ? is_base_error(g, op->b) : 0;
@@ -492,11 +311,11 @@ static int raise_error(PyObject *exc)
 }
 
 /* The cancel count stays what it was, and the parent is cancelled again if somebody else did it. */
-static int cancel_again(group_object *g)
+static int cancel_again(pa_group *g)
 {
     if (!PA_HAS_TRAIT(g->st, group_leaves_late))
         return 0;
-    PyObject *parent = own(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     long count = pa_any_cancelling(g->st, parent);
     int rc = count == -1 && PyErr_Occurred() ? -1 : 0;
     if (count > 0)
@@ -505,11 +324,11 @@ static int cancel_again(group_object *g)
     return rc;
 }
 
-static int raise_group(group_object *g, pa_op *op)
+static int raise_group(pa_group *g, pa_op *op)
 {
     if (cancel_again(g) < 0)
         return -1;
-    PyObject *errors = own(g->errors);
+    PyObject *errors = pa_group_own(g->errors);
     Py_CLEAR(g->errors);
     int lone = PA_HAS_TRAIT(g->st, group_lets_generators_exit) && op->a != Py_None ? PyObject_IsSubclass(op->a, PyExc_GeneratorExit) : 0;
     if (lone > 0 && PyList_CheckExact(errors) && PyList_GET_SIZE(errors) == 1) {
@@ -527,7 +346,7 @@ static int raise_group(group_object *g, pa_op *op)
 }
 
 /* All tasks are done. 0, or -1 with what goes on. */
-static int end(group_object *g, pa_op *op)
+static int end(pa_group *g, pa_op *op)
 {
     if (g->base_error != NULL)
         return raise_error(g->base_error);
@@ -545,7 +364,7 @@ static int end(group_object *g, pa_op *op)
 }
 
 /* From 3.14 on a group that was left keeps nothing that a traceback could hang on. */
-static void forget(group_object *g)
+static void forget(pa_group *g)
 {
     Py_CLEAR(g->pending);
     if (!PA_HAS_TRAIT(g->st, group_forgets))
@@ -556,7 +375,7 @@ static void forget(group_object *g)
 }
 
 /* A cancellation while it waits. */
-static int note_cancellation(group_object *g, pa_op *op, PyObject *exc)
+static int note_cancellation(pa_group *g, pa_op *op, PyObject *exc)
 {
     Py_XSETREF(g->pending, Py_NewRef(exc));
     if (g->aborting)
@@ -566,7 +385,7 @@ static int note_cancellation(group_object *g, pa_op *op, PyObject *exc)
 }
 
 /* 1: it waits; 0: done; -1. */
-static int leave(group_object *g, pa_op *op, PyObject *thrown)
+static int leave(pa_group *g, pa_op *op, PyObject *thrown)
 {
     if (op->step == 0) {
         op->step = 1;
@@ -584,12 +403,12 @@ static int leave(group_object *g, pa_op *op, PyObject *thrown)
         }
         Py_CLEAR(g->waiter);
     }
-    int some = has_tasks(g);
+    int some = pa_group_has_tasks(g);
     if (some <= 0)
         return some < 0 ? -1 : end(g, op);
     PyObject *waiter = Py_XNewRef(g->waiter);
     if (waiter == NULL) {
-        PyObject *loop = own(g->loop);
+        PyObject *loop = pa_group_own(g->loop);
         waiter = pa_calls_create_future(g->st, loop);
         Py_DECREF(loop);
         if (waiter == NULL)
@@ -603,7 +422,7 @@ static int leave(group_object *g, pa_op *op, PyObject *thrown)
 
 static PySendResult leave_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    group_object *g = (group_object *)op->self;
+    pa_group *g = (pa_group *)op->self;
     int rc = leave(g, op, thrown);
     if (rc > 0)
         return PYGEN_NEXT;
@@ -623,7 +442,7 @@ static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     if (pa_corofn_no_args("TaskGroup.__aenter__", nargs, kwnames) < 0)
         return NULL;
-    return pa_op_new(((group_object *)self)->st, &enter_kind, self);
+    return pa_op_new(((pa_group *)self)->st, &enter_kind, self);
 }
 
 static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -633,7 +452,7 @@ static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, 
     PyObject *given[3];
     if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
         return NULL;
-    pa_op *op = (pa_op *)pa_op_new(((group_object *)self)->st, &leave_kind, self);
+    pa_op *op = (pa_op *)pa_op_new(((pa_group *)self)->st, &leave_kind, self);
     if (op != NULL) {
         op->a = Py_NewRef(given[0]);
         op->b = Py_NewRef(given[1]);
@@ -646,7 +465,7 @@ static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, 
 static PyObject *group_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     pa_state *st = pa_state_of_type(type);
-    group_object *g = st != NULL ? (group_object *)type->tp_alloc(type, 0) : NULL;
+    pa_group *g = st != NULL ? (pa_group *)type->tp_alloc(type, 0) : NULL;
     if (g != NULL)
         g->st = st;
     return (PyObject *)g;
@@ -654,7 +473,7 @@ static PyObject *group_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static int group_clear(PyObject *self)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     Py_CLEAR(g->loop);
     Py_CLEAR(g->parent);
     Py_CLEAR(g->base_error);
@@ -668,7 +487,7 @@ static int group_clear(PyObject *self)
 
 static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_Format(PyExc_TypeError, "TaskGroup.__init__() takes no arguments");
         return -1;
@@ -682,13 +501,13 @@ static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static int group_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     return pa_traits_setattr(self, name, value, g->st->taskgroup_methods, &g->assigned);
 }
 
 static int group_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(g->loop);
     Py_VISIT(g->parent);
@@ -714,7 +533,7 @@ static void group_dealloc(PyObject *self)
 
 static PyObject *abort_method(PyObject *self, PyObject *unused)
 {
-    return abort_tasks((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+    return abort_tasks((pa_group *)self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
@@ -722,11 +541,11 @@ PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
              "Before it is entered: as soon as it is. After it was left: nothing.");
 static PyObject *cancel_method(PyObject *self, PyObject *unused)
 {
-    return cancel_group((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+    return cancel_group((pa_group *)self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
-#define OBJECT(name, field) PA_FIELD(name, group_object, field)
-#define FLAG(name, field) PA_FLAG(name, group_object, field)
+#define OBJECT(name, field) PA_FIELD(name, pa_group, field)
+#define FLAG(name, field) PA_FLAG(name, pa_group, field)
 
 static PyGetSetDef group_getset[] = {
     OBJECT("_loop", loop),
@@ -748,9 +567,9 @@ static PyGetSetDef group_getset[] = {
 
 /* Which of the two asyncio has says its signature: see taskgroup's setup. */
 static PyMethodDef create_task_methods[] = {
-    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
+    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("create_task($self, /, coro, *, name=None, context=None)\n--\n\n" CREATE_TASK_DOC)},
-    {"create_task", (PyCFunction)(void (*)(void))create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
+    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC)},
 };
 
@@ -797,7 +616,7 @@ static int original_has(PyObject *original, PyObject *name)
 
 int pa_taskgroup_setup(PyObject *module, pa_state *st)
 {
-    PyType_Spec spec = {"pyasync._core.TaskGroup", sizeof(group_object), 0,
+    PyType_Spec spec = {"pyasync._core.TaskGroup", sizeof(pa_group), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, group_slots};
     st->TaskGroup = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     PyObject *asyncio = PyImport_ImportModule("asyncio.taskgroups");

@@ -91,8 +91,6 @@ if hasattr(tasks, "eager_task_factory"):                     # 3.12
     _changes += [(asyncio, "eager_task_factory", overlays.eager_task_factory),
                  (tasks, "eager_task_factory", overlays.eager_task_factory)]
 
-_core._take_versions()                                       # making stand-ins gave the classes new ones
-
 _lock = threading.Lock()
 _undo = None              # while installed: (owner, name, what was there, what install() put there)
 _replaced_policy = None   # while installed, if install() had to set a policy: (the one before, ours)

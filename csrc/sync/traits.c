@@ -72,24 +72,7 @@ static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(take_versions_doc, "_take_versions($module, /)\n--\n\n"
-             "Take the classes made of native types as they are now for unchanged.");
-static PyObject *take_versions(PyObject *module, PyObject *unused)
-{
-    pa_state *st = pa_state_of_module(module);
-    struct {
-        PyTypeObject **place;
-        unsigned *version;
-    } classes[] = {{&st->joined_Timeout, &st->timeout_version}, {&st->joined_TaskGroup, &st->taskgroup_version},
-                   {&st->joined_Barrier, &st->barrier_version}};
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(classes); i++)
-        if (*classes[i].place != NULL && pa_class_take((PyObject *)*classes[i].place, classes[i].place, classes[i].version) < 0)
-            return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef functions[] = {
-    {"_take_versions", take_versions, METH_NOARGS, take_versions_doc},
     {"_use_waiting", (PyCFunction)(void (*)(void))use_waiting, METH_VARARGS | METH_KEYWORDS, use_waiting_doc},
     {NULL, NULL, 0, NULL},
 };

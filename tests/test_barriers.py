@@ -44,6 +44,18 @@ def test_programs(aio, parties):
     run()
 
 
+def test_it_is_native():
+    """Not by asyncio's coroutines, which everything else in here would not tell."""
+    import pyasync
+
+    async def main():
+        waiting = pyasync.Barrier(2).wait()
+        waiting.send(None)
+        assert waiting.cr_await.__qualname__ == "Condition.wait" and type(waiting.cr_await) is type(waiting)
+        waiting.close()
+    pyasync.run(main())
+
+
 @pytest.mark.parametrize("parties", [0, -1, 1, True, 2.5, 3.0, 10 ** 30, "x", None, 1j])
 def test_numbers_of_parties(same, parties):
     async def main(aio, log):

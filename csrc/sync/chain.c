@@ -17,7 +17,7 @@
 
 /* ---- The outcome of a concurrent future ---- */
 
-/* Attributes of one that is finished, new references; 1. 0 where its methods have to be asked; -1. */
+/* Attributes of one that is finished, new references; 1. 0 where asyncio's code has to ask its methods; -1. */
 static int peek(pa_state *st, PyObject *concurrent, PyObject **exc, PyObject **result)
 {
     PyTypeObject *type = Py_TYPE(concurrent);
@@ -36,55 +36,30 @@ static int peek(pa_state *st, PyObject *concurrent, PyObject **exc, PyObject **r
     return -1;
 }
 
-/* The same by its methods: 1, or 2 if it was cancelled, with neither. -1 with an exception, AssertionError if it is not done. */
-static int ask(pa_state *st, PyObject *concurrent, PyObject **exc, PyObject **result)
-{
-    int done = pa_call_truth(PyObject_CallMethodNoArgs(concurrent, st->names.done));
-    if (done == 0)
-        PyErr_SetNone(PyExc_AssertionError);
-    int cancelled = done > 0 ? pa_call_truth(PyObject_CallMethodNoArgs(concurrent, st->names.cancelled)) : -1;
-    if (cancelled != 0)
-        return cancelled < 0 ? -1 : 2;
-    if ((*exc = PyObject_CallMethodNoArgs(concurrent, st->names.exception)) == NULL)
-        return -1;
-    *result = *exc == Py_None ? PyObject_CallMethodNoArgs(concurrent, st->names.result) : Py_NewRef(Py_None);
-    if (*result != NULL)
-        return 1;
-    Py_CLEAR(*exc);
-    return -1;
-}
-
 /* An exception of one kind of future as the other kind has it: new. */
 static PyObject *convert(pa_state *st, PyObject *exc) { return PyObject_CallOneArg(st->convert_future_exc, exc); }
 
-/* _copy_future_state(). 0 or -1. */
+/* What asyncio's _copy_future_state() does, and it itself where it has to be. 0 or -1. */
 static int copy_state(pa_state *st, PyObject *concurrent, PyObject *future)
 {
     PyObject *exc = NULL, *result = NULL;
-    int done = pa_any_cancelled(st, future);
-    if (done != 0)
-        return done < 0 ? -1 : 0;
-    if ((done = pa_any_done(st, future)) != 0) {
-        if (done > 0)
-            PyErr_SetNone(PyExc_AssertionError);
-        return -1;
-    }
-    int how = peek(st, concurrent, &exc, &result);
-    if (how == 0)
-        how = ask(st, concurrent, &exc, &result);
-    int rc = how < 0 ? -1 : 0;
-    if (how == 2) {
-        rc = pa_any_cancel(st, future, NULL) < 0 ? -1 : 0;
-    } else if (how == 1 && exc != Py_None) {
+    int finished = peek(st, concurrent, &exc, &result);
+    if (finished <= 0)
+        return finished < 0 ? -1 : pa_call_nothing(PyObject_CallFunctionObjArgs(st->copy_future_state, concurrent, future, NULL));
+    int rc = pa_any_cancelled(st, future), done = rc == 0 ? pa_any_done(st, future) : 0;
+    if (rc == 0 && done > 0) {
+        PyErr_SetNone(PyExc_AssertionError);
+        rc = -1;
+    } else if (rc == 0 && done == 0 && exc != Py_None) {
         PyObject *converted = convert(st, exc);
         rc = converted != NULL ? pa_any_set_exception(st, future, converted) : -1;
         Py_XDECREF(converted);
-    } else if (how == 1) {
-        rc = pa_any_set_result(st, future, result);
+    } else if (rc == 0) {
+        rc = done == 0 ? pa_any_set_result(st, future, result) : -1;
     }
-    Py_XDECREF(exc);
-    Py_XDECREF(result);
-    return rc;
+    Py_DECREF(exc);
+    Py_DECREF(result);
+    return rc < 0 ? -1 : 0;
 }
 
 /* ---- From a thread to a loop ---- */
@@ -298,6 +273,7 @@ int pa_chain_setup(PyObject *module, pa_state *st)
 {
     PyObject *type;
     if (pa_import_from("asyncio.futures", "_convert_future_exc", &st->convert_future_exc) < 0 ||
+        pa_import_from("asyncio.futures", "_copy_future_state", &st->copy_future_state) < 0 ||
         pa_import_from("concurrent.futures", "Future", &type) < 0)
         return -1;
     if (!PyType_Check(type)) {

@@ -38,12 +38,12 @@ def sample(load, cpu_seconds):
                   {key: load[key] for key in ("p50_us", "p99_us", "p999_us", "max_us")})
 
 
-async def drive(server, connections, size, seconds):
+async def drive(server, connections, size, seconds, rate=None):
     """Let the client at a listening server of this loop; a Sample."""
     loop = asyncio.get_running_loop()
     host, port = server.sockets[0].getsockname()
     cpu = time.process_time()
-    load = await loop.run_in_executor(None, native.echo_load, f"{host}:{port}", connections, size, seconds)
+    load = await loop.run_in_executor(None, native.echo_load, f"{host}:{port}", connections, size, seconds, None, rate)
     cpu = time.process_time() - cpu
     server.close()
     await server.wait_closed()
@@ -55,10 +55,10 @@ async def serve_protocol(factory, connections, size, seconds):
     return await drive(server, connections, size, seconds)
 
 
-def c_server(connections, size):
+def c_server(connections, size, rate=None):
     def measure(seconds):
         with native.EchoServer() as server:
-            load = native.echo_load(server.address, connections, size, seconds)
+            load = native.echo_load(server.address, connections, size, seconds, rate=rate)
         return sample(load, server.cpu_seconds)
     return measure
 

@@ -24,27 +24,37 @@ import harness
 import loops
 import machine
 import native
+import plots
 import report
 from worker import harness_topics
 
 HERE = Path(__file__).resolve().parent
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(harness_topics())}, or names of cases; default: all")
+def add_measuring_arguments(parser, rounds, quick_rounds):
+    """The options of every command that measures; complete() makes them one."""
     parser.add_argument("--loops", help=f"comma-separated, of {', '.join(loops.COLUMNS)}; default: those installed, without pyasync-loop")
-    parser.add_argument("--rounds", type=int, help="processes per loop and case (default 7, with --quick 3)")
+    parser.add_argument("--rounds", type=int, help=f"processes per loop and case (default {rounds}, with --quick {quick_rounds})")
     parser.add_argument("--quick", action="store_true", help="short bodies, few rounds: for a first impression only")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
                         help="cpu: the table in CPU time of the measured process, for a machine that has other things to do")
     parser.add_argument("--no-pin", action="store_true", help="leave the choice of processors to the system")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all samples, in pyperf's format")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
-    parser.add_argument("--check", nargs="*", metavar="SET", help="compare to the targets in targets.toml (default set: core)")
-    args = parser.parse_args()
-    args.rounds = args.rounds or (3 if args.quick else 7)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON in pyperf's format, Markdown and SVG pictures there")
+    parser.set_defaults(default_rounds=(rounds, quick_rounds))
+
+
+def complete(args):
+    args.rounds = args.rounds or args.default_rounds[args.quick]
+    args.seconds = harness.QUICK_BODY_SECONDS if args.quick else harness.BODY_SECONDS
     return args
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(harness_topics())}, or names of cases; default: all but scaling")
+    add_measuring_arguments(parser, rounds=7, quick_rounds=3)
+    parser.add_argument("--check", nargs="*", metavar="SET", help="compare to the targets in targets.toml (default set: core)")
+    return complete(parser.parse_args())
 
 
 def choose_cases(names, targets):
@@ -55,8 +65,8 @@ def choose_cases(names, targets):
     known = {c.name for c in cases} | {c.topic for c in cases}
     if wrong := [n for n in [*names, *targets] if n not in known]:
         raise SystemExit(f"there is no topic or case {', '.join(wrong)}")
-    names = names or list(targets) or known
-    return [c for c in cases if c.name in names or c.topic in names]
+    names = names or list(targets)
+    return [c for c in cases if (c.name in names or c.topic in names if names else c.by_default)]
 
 
 def environment():
@@ -67,6 +77,13 @@ def environment():
     return env
 
 
+def last_words(stderr):
+    """What a process that failed said about it: its last exception, or else its last line."""
+    lines = stderr.strip().splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
+    return (raised or lines or ["no output"])[-1]
+
+
 def run_worker(*arguments, timeout=120):
     """Output of one worker as (dict, None), or (None, what went wrong)."""
     try:
@@ -75,9 +92,7 @@ def run_worker(*arguments, timeout=120):
     except subprocess.TimeoutExpired:
         return None, f"no result in {timeout} s"
     if run.returncode:
-        lines = run.stderr.strip().splitlines()
-        raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
-        return None, (raised or lines or ["no output"])[-1] + f" (status {run.returncode})"
+        return None, f"{last_words(run.stderr)} (status {run.returncode})"
     return json.loads(run.stdout.splitlines()[-1]), None
 
 
@@ -91,6 +106,8 @@ def choose_columns(asked):
         probe, error = run_worker(name, "--probe")
         if probe:
             usable[name] = probe["version"]
+            if probe["asserts"]:
+                print(f"{name}: the extension was compiled with assertions (CFLAGS without -DNDEBUG?), IT IS SLOWER THAN ITS USERS'", file=sys.stderr)
         elif asked:
             raise SystemExit(f"{name} cannot be measured: {error}")
         elif "ModuleNotFoundError" not in error:
@@ -124,12 +141,14 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
+def measure_all(cases, columns, args, timeout=120):
     """All rounds of all cases on all columns: (rows, {(case, column): what went wrong})."""
-    rows = [report.Row(case, {c: [] for c in columns} | ({loops.FLOOR: []} if case.floor else {})) for case in cases]
+    rows = [report.Row(case, {c: [] for c in columns if loops.COLUMNS[c].applies(case.topic)} | ({loops.FLOOR: []} if case.floor else {}))
+            for case in cases]
     counts, failures = {}, {}
-    progress = Progress(rounds * sum(len(row.results) for row in rows))
-    for number in range(rounds):
+    cpu, client_cpu = processors(args.no_pin)
+    progress = Progress(args.rounds * sum(len(row.results) for row in rows))
+    for number in range(args.rounds):
         for row in rows:
             order = list(row.results)
             order = order[number % len(order):] + order[:number % len(order)]
@@ -137,8 +156,8 @@ def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
                 key = row.case.name, column
                 count = ["-n", counts[key]] if counts.get(key) else []
                 result, error = (None, failures[key]) if key in failures else run_worker(
-                    column, row.case.name, "--topic", row.case.topic, "--seconds", seconds, "--cpu", cpu,
-                    "--client-cpu", client_cpu, *count)
+                    column, row.case.name, "--topic", row.case.topic, "--seconds", args.seconds, "--cpu", cpu,
+                    "--client-cpu", client_cpu, *count, timeout=timeout)
                 if error:
                     failures[key] = error
                 else:
@@ -146,7 +165,7 @@ def measure_all(cases, columns, rounds, seconds, cpu, client_cpu):
                     row.results[column].append(result)
                 shown = report.quantity(result["value"], row.case.unit) if result else f"FAILED: {error}"
                 progress.step(f"round {number + 1}: {row.case.name} on {column}: {shown}", column == order[-1])
-    return rows, failures
+    return [part for row in rows for part in row.parts()], failures
 
 
 def load_targets(sets):
@@ -157,6 +176,34 @@ def load_targets(sets):
     return {name: wanted for s in sets for name, wanted in known[s].items()}
 
 
+def introduce(args, columns):
+    """Say on what is measured and how; the facts, which the files that are written begin with."""
+    facts = machine.describe() | {"versions": columns, "rounds": args.rounds}
+    cpu, client_cpu = processors(args.no_pin)
+    print(f"{facts['cpu_model_name']}, {facts['cpu_count']} CPUs, load {facts['load_avg_1min']:.2f}; {facts['platform']}\n"
+          f"Python {facts['python_version']} ({facts['python_build']}); commit {facts['commit']}; "
+          + ", ".join(f"{name} {version}" for name, version in columns.items() if version)
+          + f"\n{args.rounds} rounds; " + (f"measured on CPU {cpu}, clients on CPU {client_cpu}" if cpu >= 0 else "not pinned"), flush=True)
+    return facts
+
+
+def conclude(facts):
+    facts["load_avg_1min_after"] = machine.load()
+    print(f"Load average {facts['load_avg_1min']:.2f} before, {facts['load_avg_1min_after']:.2f} after"
+          + ("; THE MACHINE HAD OTHER WORK, do not trust wall-clock figures" if facts["load_avg_1min"] > 0.5 else ""))
+
+
+def write(folder, rows, columns, clock, facts):
+    """results.json, results.md, a picture for each topic and one of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Path(folder, "results.json").write_text(report.as_pyperf(rows, facts))
+    Path(folder, "results.md").write_text(report.markdown(rows, columns, clock, facts))
+    timed = [row for row in rows if row.case.unit == "s"]
+    for topic, group in report.topics(timed).items():
+        plots.bars(group, columns, folder / f"{topic}.svg", clock, f"{topic}, Python {facts['python_version']}")
+    plots.bars(timed, columns, folder / "all.svg", clock, f"Python {facts['python_version']}")
+
+
 def main():
     args = parse()
     targets = load_targets(args.check or ["core"]) if args.check is not None else {}
@@ -165,24 +212,15 @@ def main():
     columns = choose_columns(args.loops)
     if targets and not {"asyncio", "pyasync"} <= columns.keys():
         raise SystemExit("--check needs asyncio and pyasync among the loops")
+    if args.out:
+        plots.pyplot()                          # now, not when everything is measured
     native.prepare()
-    facts = machine.describe() | {"versions": columns, "rounds": args.rounds}
-    cpu, client_cpu = processors(args.no_pin)
-    print(f"{facts['cpu_model_name']}, {facts['cpu_count']} CPUs, load {facts['load_avg_1min']:.2f}; {facts['platform']}\n"
-          f"Python {facts['python_version']} ({facts['python_build']}); commit {facts['commit']}; "
-          + ", ".join(f"{name} {version}" for name, version in columns.items() if version)
-          + f"\n{args.rounds} rounds; " + (f"measured on CPU {cpu}, clients on CPU {client_cpu}" if cpu >= 0 else "not pinned")
-          + (f"; table in {args.clock} time\n"), flush=True)
-    rows, failures = measure_all(cases, columns, args.rounds, harness.QUICK_BODY_SECONDS if args.quick else harness.BODY_SECONDS,
-                                 cpu, client_cpu)
-    facts["load_avg_1min_after"] = machine.load()
-    print(report.text(rows, columns, args.clock))
-    print(f"Load average {facts['load_avg_1min']:.2f} before, {facts['load_avg_1min_after']:.2f} after"
-          + ("; THE MACHINE HAD OTHER WORK, do not trust wall-clock figures" if facts["load_avg_1min"] > 0.5 else ""))
-    if args.json:
-        args.json.write_text(report.as_pyperf(rows, facts))
-    if args.markdown:
-        args.markdown.write_text(report.markdown(rows, columns, args.clock, facts))
+    facts = introduce(args, columns)
+    rows, failures = measure_all(cases, columns, args)
+    print(f"\nMedians in {args.clock} time\n\n{report.text(rows, columns, args.clock)}")
+    conclude(facts)
+    if args.out:
+        write(args.out, rows, columns, args.clock, facts)
     short = report.shortfalls(rows, targets, args.clock) if targets else []
     for (name, column), error in failures.items():
         print(f"FAILED {name} on {column}: {error}", file=sys.stderr)

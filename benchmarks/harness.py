@@ -45,13 +45,16 @@ class Case:
     times_itself: bool
     cpus: int
     floor: object
+    parts: dict | None = None
+    by_default: bool = True
     topic: str = ""
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name, *, about, operation="operation", unit="s", start=1000, times_itself=False, cpus=1, floor=None):
+def case(name, *, about, operation="operation", unit="s", start=1000, times_itself=False, cpus=1, floor=None,
+         parts=None, by_default=True):
     """Register an `async def body(n)` as a case.
 
     operation     what is counted, singular, for the reader of the table
@@ -60,12 +63,14 @@ def case(name, *, about, operation="operation", unit="s", start=1000, times_itse
     times_itself  the body gets the seconds to measure instead of a count and returns a Sample
     cpus          how many processors the measured process may use when pinned
     floor         a plain function (seconds) -> Sample that measures the C equivalent: the best any loop could do
+    parts         {name: key of Sample.extra, in microseconds}: the report has a row for each of them, and one for CPU time
+    by_default    whether compare.py takes it without being asked for it or its topic
     """
     def register(function):
         if name in CASES:
             raise ValueError(f"two cases are called {name!r}")
         CASES[name] = Case(name, function, about, operation, unit, start, times_itself, cpus, floor,
-                           function.__module__.removeprefix("bench_"))
+                           parts, by_default, function.__module__.removeprefix("bench_"))
         return function
     return register
 
@@ -100,6 +105,23 @@ async def measure(case, n, body_seconds):
     else:
         await timed(case, max(1, n // 4))
     return n, await timed(case, n)
+
+
+async def count(case, n, start, stop):
+    """Run the body over `n` operations between start() and stop(), twice warmed up; a Sample.
+
+    What is older than the case is taken out of the garbage collector's sight, so that where its next collection falls, and what that
+    costs, is the case's own doing.
+    """
+    for _ in range(2):
+        await timed(case, n)
+    gc.collect()
+    gc.freeze()
+    began = time.perf_counter()
+    start()
+    operations = await case.function(n)
+    stop()
+    return Sample((time.perf_counter() - began) / operations, operations, time.perf_counter() - began)
 
 
 def floor_of(body):

@@ -22,10 +22,15 @@ class Column:
     name: str
     needs: str | None               #: the module that must be installed; None for the standard library
     as_asyncio: str = "asyncio"     #: what the user imports under the name asyncio
-    factory: str | None = None      #: attribute of `needs` that makes a loop; None: the module's own default
+    factory: object = None          #: from the module `needs`, what makes a loop; None: the default of `as_asyncio`
     loop: str = ""                  #: expected classes: a name or the beginning of one
     future: str = STDLIB_FUTURE
     task: str = STDLIB_TASK
+    network: str = ""               #: where create_server must come from
+    only_network: bool = False      #: nothing but transports differs from the loop beneath, other topics are not measured
+
+    def applies(self, topic):
+        return not self.only_network or topic in NETWORK
 
     def installed(self):
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
@@ -46,17 +51,28 @@ class Column:
         asyncio = self.module()
         if self.factory is None:
             return asyncio.Runner()
-        return asyncio.Runner(loop_factory=getattr(importlib.import_module(self.needs), self.factory))
+        return asyncio.Runner(loop_factory=self.factory(importlib.import_module(self.needs)))
+
+
+#: Topics in which connections are made.
+NETWORK = {"connections", "echo", "latency", "pingpong", "programs", "sock", "streams", "tls", "udp"}
+
+
+def new_event_loop(module):
+    return module.new_event_loop
 
 
 COLUMNS = {column.name: column for column in (
     Column("asyncio", None, loop="asyncio."),
-    Column("uvloop", "uvloop", factory="new_event_loop", loop="uvloop.Loop"),
-    Column("rloop", "rloop", factory="new_event_loop", loop="rloop."),
-    Column("zuvloop", "zuvloop", factory="new_event_loop", loop="zuvloop.", future="", task=""),
-    Column("rsloop", "rsloop", factory="new_event_loop", loop="rsloop.", future="", task=""),
-    Column("winloop", "winloop", factory="new_event_loop", loop="winloop."),
-    Column("pyasync-loop", "pyasync", factory="new_event_loop", loop="pyasync.", future="pyasync.", task="pyasync."),
+    Column("uvloop", "uvloop", factory=new_event_loop, loop="uvloop.Loop"),
+    Column("rloop", "rloop", factory=new_event_loop, loop="rloop."),
+    Column("zuvloop", "zuvloop", factory=new_event_loop, loop="zuvloop.", future="", task=""),
+    Column("rsloop", "rsloop", factory=new_event_loop, loop="rsloop.", future="", task=""),
+    Column("winloop", "winloop", factory=new_event_loop, loop="winloop."),
+    Column("aiofastnet", "aiofastnet", factory=lambda module: module.loop_factory(), network="aiofastnet.", only_network=True),
+    Column("aiofastnet-uvloop", "aiofastnet", factory=lambda module: module.loop_factory(importlib.import_module("uvloop").new_event_loop),
+           loop="uvloop.Loop", network="aiofastnet.", only_network=True),
+    Column("pyasync-loop", "pyasync", factory=new_event_loop, loop="pyasync.", future="pyasync.", task="pyasync."),
     Column("pyasync", "pyasync", as_asyncio="pyasync", loop="pyasync.", future="pyasync.", task="pyasync."),
 )}
 
@@ -82,7 +98,9 @@ async def identify(column):
     await task
     found = {"loop": qualified(type(loop)), "future": qualified(type(loop.create_future())), "task": qualified(type(task)),
              "sleep": f"{asyncio.sleep.__module__}.{asyncio.sleep.__name__}"}
-    for what in ("loop", "future", "task"):
+    create_server = getattr(loop.create_server, "func", loop.create_server)     # aiofastnet puts a partial into the loop
+    found["network"] = f"{getattr(create_server, '__module__', None) or qualified(type(loop))}.{create_server.__name__}"
+    for what in ("loop", "future", "task", "network"):
         if not found[what].startswith(getattr(column, what)):
             raise RuntimeError(f"column {column.name}: the {what} is a {found[what]}, not a {getattr(column, what)}")
     return found

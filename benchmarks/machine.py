@@ -1,4 +1,5 @@
 """What a reader needs to judge a number: machine, versions, how busy it was."""
+import importlib.util
 import os
 import platform
 import subprocess
@@ -32,6 +33,11 @@ def python_build():
     parts = [word for flag, word in (("--enable-optimizations", "PGO"), ("--with-lto", "LTO"), ("--with-pydebug", "debug"),
                                      ("--disable-gil", "no GIL"), ("--enable-experimental-jit", "JIT")) if flag in arguments]
     return f"{platform.python_compiler()}, {' '.join(parts) or 'no PGO, no LTO'}"
+
+
+def extension_asserts():
+    """Whether pyasync's extension, which can be imported here, was compiled with assertions."""
+    return b"__assert_fail" in Path(importlib.util.find_spec("pyasync._core").origin).read_bytes()
 
 
 def load():

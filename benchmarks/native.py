@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,14 +33,24 @@ def program(name):
     return build(f"{name}.c", name)
 
 
-def floor():
-    """The extension module with the floor under the scheduler, for the running Python."""
-    path = build("floor.c", "floor" + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
+def extension(name):
+    """One of the C files as an extension module of the running Python."""
+    path = build(f"{name}.c", name + sysconfig.get_config_var("EXT_SUFFIX"), "-O3", "-fPIC", "-shared", "-Wno-missing-field-initializers",
                  f"-I{sysconfig.get_path('include')}")
-    spec = importlib.util.spec_from_file_location("floor", path)
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def floor():
+    """The floor under the scheduler."""
+    return extension("floor")
+
+
+def counted():
+    """The switch of callgrind's counting; needs valgrind's headers."""
+    return extension("counted")
 
 
 def prepare():
@@ -47,10 +58,35 @@ def prepare():
     program("echo_client"), program("echo_server"), floor()
 
 
-def echo_load(address, connections, size, seconds, warmup=None):
-    """Run the load client to its end; its JSON as a dict. Blocks: call it from a thread."""
+def echo_load(address, connections, size, seconds, warmup=None, rate=None):
+    """Run the load client to its end, with messages of `size` bytes that must come back; its JSON as a dict. Blocks: call it from a thread.
+
+    rate: requests a second over all connections, None as many as the server answers.
+    """
+    return run_client([], address, connections, size, seconds, warmup, rate)
+
+
+def load(address, connections, request, answer, seconds, *, compare=None, hello=None, warmup=None, rate=None):
+    """The same with any protocol of requests and answers of constant size, as bytes.
+
+    compare: how many bytes of the answer are looked at, None all. hello: what each connection sends first, and is
+    answered with a header that an empty line ends.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        options = [] if compare is None else ["-c", str(compare)]
+        for letter, content in {"q": request, "a": answer, "u": hello}.items():
+            if content is not None:
+                path = Path(directory, letter)
+                path.write_bytes(content)
+                options += [f"-{letter}", str(path)]
+        return run_client(options, address, connections, 0, seconds, warmup, rate)
+
+
+def run_client(options, address, connections, size, seconds, warmup, rate):
     warmup = seconds / 3 if warmup is None else warmup
-    command = [program("echo_client"), address, str(connections), str(size), str(int(warmup * 1000)),
+    if rate is not None:
+        options = [*options, "-r", str(rate)]
+    command = [program("echo_client"), *options, address, str(connections), str(size), str(int(warmup * 1000)),
                str(int(seconds * 1000)), os.environ.get("BENCH_CLIENT_CPU", "-1")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * (seconds + warmup))
     if run.returncode:

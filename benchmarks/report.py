@@ -12,6 +12,18 @@ class Row:
     case: object
     results: dict
 
+    def parts(self):
+        """The rows that this one is shown as: itself, or one for each part of its samples."""
+        if not self.case.parts:
+            return [self]
+        rows = []
+        for name, key in [*self.case.parts.items(), ("CPU", None)]:
+            results = {column: [result | {"value": result["extra"][key] * 1e-6 if key else result["cpu_value"], "cpu_value": None}
+                                for result in results if key or result["cpu_value"] is not None]
+                       for column, results in self.results.items()}
+            rows.append(Row(dataclasses.replace(self.case, name=f"{self.case.name} {name}", parts=None), results))
+        return rows
+
     def values(self, column, clock="wall"):
         values = [r["value" if clock == "wall" or r["cpu_value"] is None else "cpu_value"] for r in self.results.get(column, [])]
         return values
@@ -93,30 +105,41 @@ def topics(rows):
     return grouped
 
 
+def aligned(lines):
+    """A table for the terminal: the first column to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]).rstrip() for line in lines)
+
+
+def as_markdown(lines):
+    rows = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + "---|" + "---:|" * (len(lines[0]) - 1), *rows[1:]])
+
+
 def text(rows, columns, clock):
     out = []
     for topic, group in topics(rows).items():
         header, lines = table(group, columns, clock)
         header[0] = topic
-        widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
-        for line in [header, *lines]:
-            out.append("  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]).rstrip())
-        out.append("")
+        out += [aligned([header, *lines]), ""]
     return "\n".join(out)
 
 
+def provenance(facts, clock):
+    return (f"Measured on {facts['cpu_model_name']} ({facts['cpu_count']} CPUs), {facts['platform']}, "
+            f"Python {facts['python_version']} ({facts['python_build']}); "
+            + ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
+            + f"; commit {facts['commit']}. Medians of {facts['rounds']} rounds, {'CPU' if clock == 'cpu' else 'wall-clock'} time "
+            f"of an operation ± half the interquartile range; load average {facts['load_avg_1min']:.1f} before, "
+            f"{facts['load_avg_1min_after']:.1f} after" + (": the machine had other work." if facts["load_avg_1min"] > 0.5 else "."))
+
+
 def markdown(rows, columns, clock, facts):
-    out = [f"Measured on {facts['cpu_model_name']} ({facts['cpu_count']} CPUs), {facts['platform']}, "
-           f"Python {facts['python_version']} ({facts['python_build']}); "
-           + ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
-           + f"; commit {facts['commit']}. {facts['rounds']} rounds, medians of {'CPU' if clock == 'cpu' else 'wall-clock'} time "
-           "per operation ± half the interquartile range; load average "
-           f"{facts['load_avg_1min']:.1f} before, {facts['load_avg_1min_after']:.1f} after.", ""]
+    out = [provenance(facts, clock), ""]
     for topic, group in topics(rows).items():
         header, lines = table(group, columns, clock)
-        out += [f"### {topic}", "", "| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 1)]
-        out += ["| " + " | ".join(line) + " |" for line in lines]
-        out += ["", *(f"- `{row.case.name}`: {row.case.about} (per {row.case.operation})" for row in group), ""]
+        out += [f"### {topic}", "", as_markdown([header, *lines]), ""]
+        out += [*(f"- `{row.case.name}`: {row.case.about} (per {row.case.operation})" for row in group), ""]
     return "\n".join(out)
 
 

@@ -12,6 +12,8 @@ import resource
 
 import harness
 import loops
+import machine
+import native
 
 
 def parse():
@@ -22,6 +24,7 @@ def parse():
     parser.add_argument("--topic", help="file the case is in (bench_TOPIC.py); searched for when not given")
     parser.add_argument("-n", type=int, help="operations; without it, found out")
     parser.add_argument("--seconds", type=float, default=harness.BODY_SECONDS, help="length of the measured body")
+    parser.add_argument("--count", action="store_true", help="for instructions.py: run the body under callgrind's counting; needs -n")
     parser.add_argument("--cpu", type=int, default=-1, help="processor of this process (default: any)")
     parser.add_argument("--client-cpu", type=int, default=-1, help="processor of the load client (default: any)")
     return parser.parse_args()
@@ -40,15 +43,19 @@ def harness_topics():
     return sorted(f[len("bench_"):-len(".py")] for f in os.listdir(here) if f.startswith("bench_") and f.endswith(".py"))
 
 
-async def session(column, case, n, seconds):
-    found = loops.identify(column)
-    return await found, await harness.measure(case, n, seconds)
+async def session(column, case, args):
+    found = await loops.identify(column)
+    if args.count:
+        switch = native.counted()
+        return found, (args.n, await harness.count(case, args.n, switch.start, switch.stop))
+    return found, await harness.measure(case, args.n, args.seconds)
 
 
 def probe(column):
     with column.runner() as runner:
         classes = runner.run(loops.identify(column))
-    print(json.dumps({"column": column.name, "version": column.version(), "classes": classes}))
+    print(json.dumps({"column": column.name, "version": column.version(), "classes": classes,
+                      "asserts": column.name in loops.OURS and machine.extension_asserts()}))
 
 
 def main():
@@ -68,7 +75,7 @@ def main():
         if args.cpu >= 0 and case.cpus == 1:
             os.sched_setaffinity(0, {args.cpu})
         with column.runner() as runner:
-            classes, (n, sample) = runner.run(session(column, case, args.n, args.seconds))
+            classes, (n, sample) = runner.run(session(column, case, args))
     print(json.dumps({"column": args.column, "case": case.name, "n": n, "classes": classes, "cpu_value": sample.cpu_value,
                       "peak_rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, **dataclasses.asdict(sample)}))
 

@@ -6,6 +6,9 @@
 #include "core/task.h"
 #include "net/net.h"
 #include "streams/streams.h"
+#include "sync/as_completed.h"
+#include "sync/barrier.h"
+#include "sync/chain.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/create_task.h"
@@ -15,13 +18,16 @@
 #include "sync/lock.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/originals.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
 #include "sync/taskgroup.h"
+#include "sync/threads.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
+#include "sync/wait.h"
 #include "sync/wait_for.h"
 #include "sync/waiters.h"
 
@@ -36,6 +42,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,
         pa_sock_ops_setup,
         pa_transport_setup,
+        pa_tls_setup,
         pa_server_setup,
         pa_datagram_setup,
         pa_pipe_setup,
@@ -47,6 +54,7 @@ static int module_exec(PyObject *module)
         pa_queue_setup,
         pa_condition_setup,
         pa_semaphore_setup,
+        pa_barrier_setup,
         pa_observer_setup,
         pa_create_task_setup,
         pa_ensure_setup,
@@ -56,7 +64,12 @@ static int module_exec(PyObject *module)
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,
+        pa_originals_setup,
+        pa_wait_setup,
         pa_wait_for_setup,
+        pa_as_completed_setup,
+        pa_chain_setup,
+        pa_threads_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,

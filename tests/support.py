@@ -212,6 +212,30 @@ def tb_lines(exc):
     return n
 
 
+@contextlib.contextmanager
+def rewritten_in_place(function, before):
+    """Gives a Python function code that calls before(*args) first, as tracers do it."""
+    original = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    original.__kwdefaults__ = function.__kwdefaults__
+
+    def call(*args, **kwargs):
+        before(*args)
+        return original(*args, **kwargs)
+
+    async def async_wrapper(*args, **kwargs):
+        return await __call(*args, **kwargs)                 # noqa: F821
+
+    def wrapper(*args, **kwargs):
+        return __call(*args, **kwargs)                       # noqa: F821
+    function.__globals__["__call"] = call                    # a function's code can get no new free variables
+    function.__code__ = (async_wrapper if inspect.iscoroutinefunction(function) else wrapper).__code__
+    try:
+        yield
+    finally:
+        function.__code__ = original.__code__
+        del function.__globals__["__call"]
+
+
 class FakeLoop:
     """The least a foreign loop offers to futures and tasks: they must not ask for more."""
 

@@ -1,6 +1,7 @@
 """Operations, what native coroutine functions return: they keep a coroutine's contract. asyncio's coroutines say what that is."""
 import asyncio
 import collections.abc
+import functools
 import gc
 import inspect
 import sys
@@ -65,6 +66,42 @@ def test_functions_are_coroutine_functions(aio, same):
         functions = [aio.Lock.acquire, lock.acquire, aio.Event.wait, aio.Lock.__aexit__]
         iscoroutinefunction = inspect.iscoroutinefunction if PY >= (3, 12) else asyncio.iscoroutinefunction
         return [[iscoroutinefunction(f), f.__name__, f.__qualname__, str(inspect.signature(f)).replace(", /", "")] for f in functions]
+    same(scenario)
+
+
+def test_binding_as_a_method(same):
+    """A coroutine function in a class binds as a plain function does, however it is reached."""
+    def scenario(aio):
+        class A:
+            nap = aio.sleep
+            partial = functools.partialmethod(aio.sleep, result="r")
+            static = staticmethod(aio.sleep)
+            cls = classmethod(aio.sleep)
+
+        class B(A):
+            def up(self):
+                return super().nap
+
+        a = B()
+        a.own = aio.sleep
+        bound = a.nap
+        got = [inspect.ismethod(bound), bound.__self__ is a, bound.__func__ is aio.sleep, bound == a.nap, bound.__name__, inspect.ismethod(a.up()),
+               A.nap is aio.sleep, a.own is aio.sleep, A.static is aio.sleep, a.static is aio.sleep, inspect.ismethod(a.cls),
+               aio.sleep.__get__(None, A) is aio.sleep, aio.sleep.__get__(a).__self__ is a,
+               [len(inspect.signature(f).parameters) for f in (bound, A.nap, a.own, a.static, a.cls)],
+               asyncio.iscoroutinefunction(bound) if PY < (3, 14) else inspect.iscoroutinefunction(bound)]
+
+        async def main():
+            for call in (lambda: a.nap(), lambda: a.nap(0), lambda: bound(0), lambda: getattr(a, "nap")(), lambda: a.up()(0), lambda: a.cls(),
+                         lambda: a.partial(), lambda: A.nap(0, "r"), lambda: a.own(0, "r"), lambda: a.static(0, "r"), lambda: A.static(0, "r"),
+                         lambda: A.partial(0)):
+                try:
+                    got.append(await call())
+                except TypeError as e:       # an A is nothing to wait for
+                    got.append(plain(e))
+        with fresh_loop(aio) as loop:
+            loop.run_until_complete(main())
+        return got
     same(scenario)
 
 

@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from support import EAGER, PY, PYTASK_IS_SEEN, FakeLoop, callback, nonblocking_pair, none, spin
+from support import (
+    EAGER, PY, PYTASK_IS_SEEN, FakeLoop, callback, fresh_loop, none, nonblocking_pair, outcome, rewritten_in_place, scrub, spin, spin_until)
 
 
 # --- functions and modules ---------------------------------------------------------------------------------------------
@@ -62,6 +63,17 @@ def test_things_that_ddtrace_wraps(aio):
                          (asyncio.tasks, "_wait"), (asyncio.tasks, "shield"), (asyncio.tasks, "as_completed"), (asyncio.TaskGroup, "create_task")):
         with mock.patch.object(target, name, getattr(target, name)):
             assert callable(getattr(target, name))
+
+
+def test_a_shield_rewritten_in_place_is_called(aio, loop):
+    """ddtrace gives the function code of its own."""
+    seen = []
+
+    async def main():
+        return await aio.shield(aio.sleep(0, "r"))
+    with rewritten_in_place(asyncio.tasks.shield, lambda arg: seen.append(asyncio.iscoroutine(arg))):
+        assert loop.run_until_complete(main()) == "r" and seen == [True]
+    assert loop.run_until_complete(main()) == "r" and seen == [True]
 
 
 def test_a_wrapped_handle_run_is_called(aio, loop):
@@ -482,3 +494,23 @@ def test_stream_names(aio, loop, run):
         await writer.wait_closed()
     run(main())
     b.close()
+
+
+def test_replaced_get_running_loop(aio, monkeypatch):
+    """trio-asyncio: its loop is not the one that CPython knows to run, but a replaced events._get_running_loop() answers with it."""
+    async def acquire_held(lock):
+        await lock.acquire()
+        await lock.acquire()
+
+    loop = aio.new_event_loop()
+    monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: loop)
+    monkeypatch.setattr(asyncio.events, "get_running_loop", lambda: loop)
+    try:
+        for waiting in (aio.Queue().get(), aio.Event().wait(), acquire_held(aio.Lock()), acquire_held(aio.Semaphore()), aio.sleep(60)):
+            future = waiting.send(None)
+            assert future.get_loop() is loop and aio.isfuture(future)
+            waiting.close()
+        assert aio.gather(loop.create_future()).get_loop() is loop
+    finally:
+        monkeypatch.undo()
+        loop.close()

@@ -1,6 +1,5 @@
-"""sleep, gather, shield, wait, wait_for, timeout, ensure_future, to_thread: one scenario on asyncio and on the module under test."""
+"""sleep, gather, shield, wait_for, timeout, ensure_future: one scenario on asyncio and on the module under test."""
 import asyncio
-import contextvars
 import gc
 import inspect
 import math
@@ -554,76 +553,69 @@ def test_nested_wait_for(same):
     same(play(main))
 
 
-# --- wait, as_completed ------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("limit", [None, 0, 2, 9])
-@pytest.mark.parametrize("mode", ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "NEVER"])
-def test_wait(same, limit, mode):
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("second", [2, 3, 4, 5])
+@pytest.mark.parametrize("end", ["returns", "raises", "raises cancelled"])
+def test_cancelling_wait_for_while_it_cancels(same, first, second, end):
+    """The caller is cancelled, or its time is over, and then it is cancelled (again) while what it waits for takes its time to end."""
     async def main(aio, log):
-        tasks = [aio.ensure_future(value(aio, i, i)) for i in range(1, 4)] + [aio.ensure_future(fail(aio, ValueError("v"), 2))]
-        tasks[2].cancel()
-        try:
-            done, pending = await aio.wait(tasks, timeout=limit, return_when=mode)
-            log.append([type(done).__name__, sorted(tasks.index(t) for t in done), sorted(tasks.index(t) for t in pending),
-                        aio.get_running_loop().time(), [len(t._callbacks or ()) for t in tasks]])
-        finally:
-            log.append(await aio.gather(*tasks, return_exceptions=True))
-    same(play(main))
-
-
-def test_wait_refuses(same):
-    async def main(aio, log):
-        coro = value(aio, 1)
-        future = aio.get_running_loop().create_future()
-        for bad in (coro, future, [], [coro], 5):
+        async def slow():
             try:
-                await aio.wait(bad)
-            except (TypeError, ValueError) as e:
-                log.append(plain(e))
-        coro.close()
-    same(play(main))
-
-
-def test_cancelling_wait(same):
-    async def main(aio, log):
-        tasks = [aio.ensure_future(value(aio, i, 5, log)) for i in range(2)]
-        waiting = aio.ensure_future(aio.wait(tasks, timeout=9))
-        await aio.sleep(1)
-        waiting.cancel("why")
-        try:
-            await waiting
-        except aio.CancelledError as e:
-            log.append([e.args, [len(t._callbacks or ()) for t in tasks]])
-        return await aio.gather(*tasks)
-    same(play(main))
-
-
-def test_as_completed(same):
-    async def main(aio, log):
-        for limit in (None, 2, 9):
-            for earliest in aio.as_completed([value(aio, 3, 3), value(aio, 1, 1), fail(aio, ValueError("v"), 4)], timeout=limit):
+                await aio.sleep(50)
+            except aio.CancelledError:
                 try:
-                    log.append([await earliest, aio.get_running_loop().time()])
-                except BaseException as e:
-                    log.append([type(e).__name__, aio.get_running_loop().time()])
-            await aio.sleep(5)
+                    await aio.sleep(2)
+                except aio.CancelledError as e:
+                    log.append(["cancelled again", e.args])
+                if end == "raises":
+                    raise KeyError("own")
+                if end == "returns":
+                    return "own"
+                raise
+        task = aio.ensure_future(aio.wait_for(slow(), 2))
+        loop = aio.get_running_loop()
+        loop.call_later(first, task.cancel, "first")
+        loop.call_later(second, task.cancel, "second")
+        try:
+            log.append([await task, loop.time()])
+        except BaseException as e:
+            log.append([chain(e), task.cancelled(), task.cancelling(), loop.time()])
+        await aio.sleep(9)
+        log.append(len([h for h in loop._scheduled if not h.cancelled()]))
+    same(play(main, numbered=True))
+
+
+def test_cancelled_in_the_tick_in_which_it_is_done(same):
+    async def main(aio, log):
+        loop = aio.get_running_loop()
+        for end in ("result", "exception", "cancel"):
+            future = loop.create_future()
+            task = aio.ensure_future(aio.wait_for(future, 5))
+            await aio.sleep(0)
+
+            def both():
+                {"result": lambda: future.set_result("r"), "exception": lambda: future.set_exception(ValueError("v")), "cancel": future.cancel}[end]()
+                task.cancel("why")
+            loop.call_soon(both)
+            try:
+                log.append(await task)
+            except BaseException as e:
+                log.append([chain(e), task.cancelling()])
     same(play(main))
 
 
-# --- threads -----------------------------------------------------------------------------------------------------------
-
-def test_to_thread(same):
-    variable = contextvars.ContextVar("variable", default=0)
-
-    def scenario(aio):
-        async def main():
-            variable.set(5)
-            got = [await aio.to_thread(lambda *a, **k: (a, k, variable.get()), 1, x=2)]
-            try:
-                await aio.to_thread(int, "x")
-            except ValueError as e:
-                got.append(str(e))
-            return got
-        with fresh_loop(aio) as loop:
-            return plain(loop.run_until_complete(main()))
-    same(scenario)
+@pytest.mark.parametrize("limit", [None, 5, 0])
+@pytest.mark.parametrize("how", ["close", "throw"])
+def test_leaving_wait_for_by_hand(same, limit, how):
+    async def main(aio, log):
+        loop = aio.get_running_loop()
+        future = loop.create_future()
+        waiting = aio.wait_for(future, limit)
+        waiting.send(None)
+        log.append([len(future._callbacks or ()), future.cancelled()])
+        try:
+            log.append(waiting.close() if how == "close" else waiting.throw(KeyError("thrown")))
+        except KeyError as e:
+            log.append(chain(e))
+        log.append([len(future._callbacks or ()), future.cancelled(), len([h for h in loop._scheduled if not h.cancelled()]), aio.current_task().cancelling()])
+    same(play(main))

@@ -134,8 +134,7 @@ int pa_any_add_callback_in(pa_state *st, PyObject *future, PyObject *fn, PyObjec
     pa_future *f = plain(future);
     if (f != NULL)
         return f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, fn, context) : pa_future_call_soon(f, fn, future, context);
-    PyObject *args[] = {NULL, future, fn, context};
-    return pa_call_nothing(PyObject_VectorcallMethod(st->names.add_done_callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context));
+    return pa_call_nothing(PyObject_CallMethodOneArg(future, st->names.add_done_callback, fn));
 }
 
 int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn)

@@ -23,7 +23,7 @@ int pa_any_set_exception(pa_state *st, PyObject *future, PyObject *exception);
 int pa_any_cancel(pa_state *st, PyObject *future, PyObject *msg);
 /* add_done_callback(fn) and remove_done_callback(fn): 0 or -1. */
 int pa_any_add_callback(pa_state *st, PyObject *future, PyObject *fn);
-/* add_done_callback(fn, context=context): 0 or -1. */
+/* add_done_callback(fn) where `context` is a copy of the current one, for several futures: native ones share it. 0 or -1. */
 int pa_any_add_callback_in(pa_state *st, PyObject *future, PyObject *fn, PyObject *context);
 int pa_any_remove_callback(pa_state *st, PyObject *future, PyObject *fn);
 /* task.cancelling(), task.uncancel(): the number, or -1 with an exception. */

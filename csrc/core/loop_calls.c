@@ -5,6 +5,18 @@
 
 #include <math.h>
 
+/* What a function that somebody has put in events._get_running_loop's place says (trio-asyncio does, whose loop never is the one that
+ * runs as far as CPython knows). New; None where nobody has. */
+static PyObject *running_by_patch(pa_state *st)
+{
+    PyObject *function = PyObject_GetAttr(st->events, st->names._get_running_loop);
+    PyObject *loop = NULL;
+    if (function != NULL)
+        loop = function == st->get_running_loop ? Py_NewRef(Py_None) : PyObject_CallNoArgs(function);
+    Py_XDECREF(function);
+    return loop;
+}
+
 /* events._get_running_loop(), which is a C function that takes nothing: without the call's ado. */
 static PyObject *ask_running(pa_state *st)
 {
@@ -17,6 +29,8 @@ static PyObject *ask_running(pa_state *st)
 int pa_calls_running(pa_state *st, PyObject **loop)
 {
     *loop = ask_running(st);
+    if (*loop == Py_None)        /* where a loop runs nobody is asked for another one */
+        Py_SETREF(*loop, running_by_patch(st));
     if (*loop == NULL)
         return -1;
     if (*loop == Py_None)
@@ -138,12 +152,13 @@ PyObject *pa_calls_at(pa_state *st, PyObject *loop, PyObject *when, PyObject *ca
 
 PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject *callback, PyObject *first, PyObject *second)
 {
-    pa_loop *native = PyFloat_CheckExact(delay) && second != NULL
+    pa_loop *native = PyFloat_CheckExact(delay)
                           ? plain(st, loop, PA_OVER_CALL_LATER | PA_OVER_CALL_AT | PA_OVER_TIME | PA_OVER_SCHEDULING) : NULL;
     if (native != NULL && !native->closed && !isnan(PyFloat_AS_DOUBLE(delay)))
-        return add_timer(native, NULL, pa_calls_clock() + PyFloat_AS_DOUBLE(delay), callback, PyTuple_Pack(2, first, second));
+        return add_timer(native, NULL, pa_calls_clock() + PyFloat_AS_DOUBLE(delay), callback,
+                         PyTuple_Pack(second != NULL ? 2 : first != NULL ? 1 : 0, first, second));
     PyObject *args[] = {NULL, loop, delay, callback, first, second};
-    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : 4) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : first != NULL ? 4 : 3) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 int pa_calls_cancel(pa_state *st, PyObject *handle)

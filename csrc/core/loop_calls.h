@@ -13,7 +13,7 @@ PyObject *pa_calls_need_running(pa_state *st);
 int pa_calls_current_task(pa_state *st, PyObject *loop, PyObject **task);
 
 /* loop.create_future(), loop.create_task(coro), loop.time() + delay, loop.call_soon(callback), loop.call_at(when, callback) and
- * loop.call_later(delay, callback, first, second), whose `second` may be NULL. New, or NULL with an exception. */
+ * loop.call_later(delay, callback, first, second), whose `second`, or both, may be NULL. New, or NULL with an exception. */
 PyObject *pa_calls_create_future(pa_state *st, PyObject *loop);
 PyObject *pa_calls_create_task(pa_state *st, PyObject *loop, PyObject *coro);
 PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay);

@@ -717,6 +717,16 @@ char *pa_loop_read_buffer(pa_loop *loop, size_t *size)
     return loop->read_buffer;
 }
 
+void pa_loop_take_read_buffer(pa_loop *loop) { loop->read_buffer = NULL; }
+
+void pa_loop_return_read_buffer(pa_loop *loop, char *buffer)
+{
+    if (loop->read_buffer == NULL && !loop->closed)
+        loop->read_buffer = buffer;
+    else
+        PyMem_Free(buffer);
+}
+
 /* ---- Tables ---- */
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)

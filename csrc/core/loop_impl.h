@@ -40,6 +40,7 @@ enum {
     PA_OVER_CREATE_FUTURE = 1u << 11,
     PA_OVER_CALL_LATER = 1u << 12,
     PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
+    PA_OVER_SOON_THREADSAFE = 1u << 14,
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
 };
 

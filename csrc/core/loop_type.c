@@ -24,6 +24,16 @@ pa_loop *pa_loop_from(pa_state *st, PyObject *obj)
 }
 
 pa_state *pa_loop_state(pa_loop *loop) { return loop->st; }
+PyObject *pa_loop_executor(pa_loop *loop, PyObject *given)
+{
+    if (loop->closed || loop->debug || (pa_loop_overrides(loop) & PA_OVER_SCHEDULING))
+        return NULL;
+    PyObject *own = loop->cold[PA_COLD_DEFAULT_EXECUTOR];
+    if (given != Py_None)
+        return given;
+    return own != NULL && own != Py_None && loop->cold[PA_COLD_EXECUTOR_SHUTDOWN_CALLED] == Py_False ? own : NULL;
+}
+
 int pa_loop_is_closed(const pa_loop *loop) { return loop->closed; }
 int pa_loop_is_debug(const pa_loop *loop) { return loop->debug; }
 int pa_loop_is_running(const pa_loop *loop) { return loop->thread_id != NULL; }

@@ -230,6 +230,8 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
+#define PA_WAIT_FOR_MAKES_TASK (PY_VERSION_HEX < 0x030C0000) /* wait_for() runs a coroutine in a task of its own */
+#define PA_COMPLETES_BY_CLASS (PY_VERSION_HEX >= 0x030D0000) /* as_completed() returns an _AsCompletedIterator; before, a generator */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)
 
 #define PA_HAS_SEVERAL_SEPARATORS (PY_VERSION_HEX >= 0x030D0000) /* StreamReader.readuntil((b"a", b"b")) */
@@ -277,12 +279,14 @@ static inline int pa_interpreter_is_supported(void)
 
 /* ---- Locks: nothing while the GIL does their work ---- */
 #ifdef Py_GIL_DISABLED
+#define PA_HAS_GIL 0
 #define PA_CRITICAL_BEGIN(obj) Py_BEGIN_CRITICAL_SECTION(obj)
 #define PA_CRITICAL_END() Py_END_CRITICAL_SECTION()
 typedef PyMutex pa_mutex;
 #define pa_mutex_lock(m) PyMutex_Lock(m)
 #define pa_mutex_unlock(m) PyMutex_Unlock(m)
 #else
+#define PA_HAS_GIL 1
 #define PA_CRITICAL_BEGIN(obj) {
 #define PA_CRITICAL_END() }
 typedef char pa_mutex;

@@ -72,6 +72,7 @@ static int import_asyncio(pa_state *st)
         {"asyncio.base_futures", "isfuture", 1, &st->isfuture},
         {"builtins", "ExceptionGroup", 1, &st->ExceptionGroup},
         {"asyncio", "base_events", 1, &st->base_events},
+        {"asyncio", "events", 1, &st->events},
         {"asyncio", "selector_events", 1, &st->selector_events},
         {"_asyncio", "_current_tasks", !PA_HAS_SWAP_CURRENT_TASK, &st->current_tasks},
         {"_asyncio", "_swap_current_task", PA_HAS_SWAP_CURRENT_TASK, &st->swap_current_task},
@@ -130,6 +131,9 @@ int pa_state_clear(pa_state *st)
     /* tasks may be destroyed after the state: none may point at its head of the list */
     while (st->tasks.next != NULL && pa_link_is_linked(&st->tasks))
         pa_link_remove(st->tasks.next);
+    PyMem_RawFree(st->tls_scratch.data);
+    st->tls_scratch.data = NULL;
+    st->tls_scratch.cap = 0;
 #define PA_TYPE(name) Py_CLEAR(st->name);
 #define PA_OBJECT(name) Py_CLEAR(st->name);
 #include "rt/state.def"

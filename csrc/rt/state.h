@@ -84,13 +84,20 @@ typedef struct pa_state {
     pa_free_objects free_methods;  /* sync/corofn.c */
     const PyGetSetDef *cr_await; /* of coroutines */
     unsigned traits;            /* sync/traits.h */
-    pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides;
+    unsigned concurrent_version; /* of ConcurrentFuture */
+    pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides, barrier_overrides;
     bool asserts;               /* whether asyncio's assert statements are run: they are not under -O */
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
      * -1 with an exception. streams/protocol.c */
     int (*receive_stream)(PyObject *protocol, const char *data, size_t len);
     /* A TimerHandle, in no heap, that stands for a deadline (core/deadline.c) of `owner`: new. sync/timeout.c */
     PyObject *(*deadline_to_handle)(PyObject *owner, void *deadline);
+    int tls_choice;             /* which engine TLS shall use: net/tls_engine.h */
+    bool tls_looked;            /* whether OpenSSL can be driven directly: if so, tls_reason is NULL */
+    struct { /* where a connection encrypts to; kept for the next one: net/tls_bytes.h */
+        char *data;
+        size_t cap;
+    } tls_scratch;
     uint64_t task_name_counter; /* "Task-N" of native tasks, see core/task.c */
 } pa_state;
 

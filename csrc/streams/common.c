@@ -1,4 +1,4 @@
-/* What the stream classes share: attributes, whether a method is overridden, futures and wakeups. See streams.h. */
+/* What the stream classes share: whether a method is overridden, futures and wakeups. See streams.h. */
 #include "core/future.h"
 #include "rt/override.h"
 #include "streams/streams.h"

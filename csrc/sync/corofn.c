@@ -45,9 +45,9 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
 {
     corofn *fn = (corofn *)self;
-    if (instance == NULL || instance == Py_None || !PyType_Check(fn->owner))
+    if (instance == NULL || instance == Py_None)
         return Py_NewRef(self);
-    return fn->def->name[0] == '_' ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
+    return PyType_Check(fn->owner) && fn->def->name[0] == '_' ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
 /* Where the docstring's text begins, behind the signature. */

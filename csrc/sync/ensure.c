@@ -9,7 +9,7 @@
 #include "rt/args.h"
 #include "rt/call.h"
 
-static int is_coroutine(pa_state *st, PyObject *arg)
+int pa_is_coroutine(pa_state *st, PyObject *arg)
 {
     if (PyCoro_CheckExact(arg))
         return 1;
@@ -63,7 +63,7 @@ PyObject *pa_ensure_future(pa_state *st, PyObject *arg, PyObject *loop)
     int rc = pa_any_is_future(st, arg);
     if (rc != 0)
         return rc < 0 ? NULL : as_given(st, arg, loop);
-    if ((rc = is_coroutine(st, arg)) < 0)
+    if ((rc = pa_is_coroutine(st, arg)) < 0)
         return NULL;
     PyObject *running = loop != NULL ? Py_NewRef(loop) : NULL;
     if (rc > 0 && running == NULL && pa_calls_running(st, &running) < 0)
@@ -100,7 +100,8 @@ static PyObject *use_functions(PyObject *module, PyObject *args, PyObject *kwarg
     const struct {
         const char *name;
         PyObject **place;
-    } places[] = {{"ensure_future", &st->ensure_future}, {"gather", &st->gather}, {"shield", &st->shield}, {"wait_for", &st->wait_for}};
+    } places[] = {{"ensure_future", &st->ensure_future}, {"gather", &st->gather}, {"shield", &st->shield}, {"wait_for", &st->wait_for}, {"wrap_future", &st->wrap_future},
+                 {"find_loop", &st->find_loop}, {"iterator", &st->aio_AsCompletedIterator}};
     if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL) {
         PyErr_SetString(PyExc_TypeError, "_use_functions() takes keyword arguments only");
         return NULL;

@@ -429,6 +429,10 @@ static const pa_op_kind put_kind = {"put", "Queue.put", put_run, put_abandon};
 static const pa_op_kind get_kind = {"get", "Queue.get", get_run, get_abandon};
 static const pa_op_kind join_kind = {"join", "Queue.join", join_run, NULL};
 
+PyObject *pa_queue_get(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &get_kind, self); }
+
+int pa_queue_put(PyObject *self, PyObject *item) { return native_put_nowait(self, item); }
+
 static const char *const item_names[] = {"item", NULL};
 
 static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)

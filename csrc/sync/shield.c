@@ -3,11 +3,12 @@
  * Two observers, one on each future: while the inner one is pending it holds the outer one; the outer one's takes the inner one's away
  * when nobody waits any more. From 3.14 on a third one, which comes first on the inner future, takes back who awaits it.
  *
- * Without a running loop asyncio's own function does it.
+ * Without a running loop asyncio's own function does it, and where a tracer rewrote that.
  */
 #include "sync/shield.h"
 #include "sync/ensure.h"
 #include "sync/observer.h"
+#include "sync/originals.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
@@ -116,6 +117,14 @@ done:
     return outer;
 }
 
+static PyObject *leave_to_asyncio(PyObject *function, PyObject *arg)
+{
+    Py_INCREF(function);
+    PyObject *result = PyObject_CallOneArg(function, arg);
+    Py_DECREF(function);
+    return result;
+}
+
 PyDoc_STRVAR(shield_doc, "shield($module, /, arg)\n--\n\n"
              "Return a future with the outcome of an awaitable that the future's cancellation\ndoes not reach.\n\n"
              "A coroutine becomes a task; keep a reference to it, the loop has only a weak one.\nIf the awaitable itself is cancelled, "
@@ -128,12 +137,10 @@ static PyObject *shield(PyObject *module, PyObject *const *args, Py_ssize_t narg
     PyObject *arg = pa_args_one(&sig, args, nargs, kwnames), *running;
     if (arg == NULL || pa_calls_running(st, &running) < 0)
         return NULL;
-    if (running == NULL) {
-        PyObject *function = Py_NewRef(st->shield), *result = PyObject_CallOneArg(function, arg);
-        Py_DECREF(function);
-        return result;
-    }
-    Py_DECREF(running);
+    int stands = running != NULL ? pa_original_stands(st, PA_ORIGINAL_SHIELD) : 0;
+    Py_XDECREF(running);
+    if (stands <= 0)
+        return stands < 0 ? NULL : leave_to_asyncio(running == NULL ? st->shield : pa_original_function(st, PA_ORIGINAL_SHIELD), arg);
     PyObject *inner = pa_ensure_future(st, arg, NULL);
     int done = inner != NULL ? pa_any_done(st, inner) : -1;
     if (done > 0)

@@ -30,7 +30,7 @@ static int take_traits(pa_state *st, PyObject *pairs)
     return rc;
 }
 
-static int take_class(PyObject *class, const char *const *names, PyTypeObject **place, PyObject **methods)
+int pa_class_take(PyObject *class, const char *const *names, PyTypeObject **place, PyObject **methods)
 {
     PyObject *originals = pa_override_originals((PyTypeObject *)class, NULL, names);
     if (originals == NULL)
@@ -44,9 +44,9 @@ static int take_classes(pa_state *st, PyObject *timeout, PyObject *group)
 {
     static const char *const of_timeout[] = {"reschedule", "_on_timeout", NULL};
     static const char *const of_group[] = {"_abort", "_on_task_done", "_is_base_error", "cancel", NULL};
-    return take_class(timeout, of_timeout, &st->joined_Timeout, &st->timeout_methods) < 0
+    return pa_class_take(timeout, of_timeout, &st->joined_Timeout, &st->timeout_methods) < 0
                ? -1
-               : take_class(group, of_group, &st->joined_TaskGroup, &st->taskgroup_methods);
+               : pa_class_take(group, of_group, &st->joined_TaskGroup, &st->taskgroup_methods);
 }
 
 int pa_traits_setattr(PyObject *self, PyObject *name, PyObject *value, PyObject *methods, bool *assigned)

@@ -17,7 +17,9 @@
     X(group_closes_refused)       /* create_task closes a coroutine that it refuses */                                  \
     X(group_passes_name)          /* create_task gives the name to the loop; else it calls set_name */                  \
     X(group_takes_done_at_once)   /* a task that is done when it is made gets no callback */                            \
-    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */
+    X(group_cancels_late)         /* a task that aborted the group before it was in it is cancelled */                  \
+    X(as_completed_counts_back)   /* a wait that fails leaves its place to another */                                   \
+    X(chain_asks_running)         /* chained futures tell each other at once in the running loop of the one that is told */
 
 enum {
 #define PA_TRAIT(name) PA_TRAIT_INDEX_##name,
@@ -30,6 +32,9 @@ enum {
 
 /* For tp_setattro: a method assigned to an instance hides the class's. Notes it in *assigned where it is one of `methods`. 0 or -1. */
 int pa_traits_setattr(PyObject *self, PyObject *name, PyObject *value, PyObject *methods, bool *assigned);
+
+/* Keeps the class, and what it has under these names of methods. 0 or -1. */
+int pa_class_take(PyObject *class, const char *const *names, PyTypeObject **place, PyObject **methods);
 
 int pa_traits_setup(PyObject *module, pa_state *st);
 

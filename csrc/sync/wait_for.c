@@ -1,7 +1,7 @@
-/* wait_for(): what `async with timeout(timeout): return await fut` does, which is what it is from 3.12 on: no task is made.
+/* wait_for(): what `async with timeout(timeout): return await fut` does, which is what it is from 3.12 on: no task is made. A time-out of
+ * zero or less, which first cancels and then waits, is left to asyncio's own coroutine there.
  *
- * A time-out of zero or less, which first cancels and then waits, is left to asyncio's own coroutine. On 3.11, where wait_for runs its
- * coroutine in a new task, all of it is asyncio's (pyasync.overlays).
+ * On 3.11 it runs a coroutine in a new task: wait_for_task.c.
  */
 #include "sync/wait_for.h"
 #include "sync/corofn.h"
@@ -65,7 +65,7 @@ static PySendResult wait_for_run(pa_op *op, PyObject *thrown, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const pa_op_kind wait_for_kind = {"wait_for", "wait_for", wait_for_run, NULL};
+static const pa_op_kind wait_for_kind = {"wait_for", "wait_for", PA_WAIT_FOR_MAKES_TASK ? pa_wait_for_task_run : wait_for_run, NULL};
 
 static PyObject *wait_for(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {

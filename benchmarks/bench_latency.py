@@ -1,0 +1,24 @@
+"""How long a request takes when requests come at a fixed rate that every loop here can bear: p50, p99, p99.9.
+
+Request k is due at k / rate whatever became of those before it, and its latency counts from then; so a loop that stalls pays for every
+request that came in the meantime ("coordinated omission" is what a closed loop of clients would do). Beside the percentiles stands the
+CPU time the server spent on a request.
+"""
+from bench_echo import Echo, drive, c_server
+from bench_streams import echo
+from harness import asyncio, case
+
+RATE, CONNECTIONS, SIZE = 5000, 50, 1024
+PARTS = {"p50": "p50_us", "p99": "p99_us", "p99.9": "p999_us"}
+FLOOR = c_server(CONNECTIONS, SIZE, RATE)
+
+
+@case("latency_1k", operation="request", times_itself=True, floor=FLOOR, parts=PARTS, about="protocol, 1 KiB, 5,000 requests a second over 50 connections")
+async def latency_1k(seconds):
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    return await drive(server, CONNECTIONS, SIZE, 10 * seconds, RATE)
+
+
+@case("latency_stream_1k", operation="request", times_itself=True, floor=FLOOR, parts=PARTS, about="streams, 1 KiB, 5,000 requests a second over 50 connections")
+async def latency_stream_1k(seconds):
+    return await drive(await asyncio.start_server(echo, "127.0.0.1", 0), CONNECTIONS, SIZE, 10 * seconds, RATE)

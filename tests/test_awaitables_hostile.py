@@ -152,6 +152,8 @@ def test_timeouts_and_other_timers_fire_in_their_order(same, look):
         if look:
             log.append(len(loop._scheduled) > 0)
         await asyncio.wait(tasks)
+        while len(timers) < 6:
+            await asyncio.sleep(0.001)
         return log, timers
     same(scenario(main))
 

@@ -22,9 +22,10 @@ static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nar
 PyObject *pa_corofn_call_bound(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     corofn *fn = (corofn *)function;
-    if (!PyObject_TypeCheck(self, (PyTypeObject *)fn->owner)) {
+    PyTypeObject *owner = (PyTypeObject *)fn->owner; /* usually the base of pyasync's class */
+    if (Py_TYPE(self)->tp_base != owner && !PyObject_TypeCheck(self, owner)) {
         PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
-                     ((PyTypeObject *)fn->owner)->tp_name, Py_TYPE(self)->tp_name);
+                     owner->tp_name, Py_TYPE(self)->tp_name);
         return NULL;
     }
     return fn->def->call(self, args, nargs, kwnames);

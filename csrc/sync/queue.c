@@ -338,12 +338,41 @@ static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
     return state != PA_WAITER_CANCELLED ? wakeup_next(op->self, waiters) : 0;
 }
 
+/* put() and get() of the usual queue, a FIFO of which nothing is overridden, when there is room or an item: what the steps below come to
+ * then, in one. No code of a program's runs in a deque. */
+static PySendResult put_at_once(pa_op *op, PyObject **result)
+{
+    queue *q = (queue *)op->self;
+    if (done(call_deque(op->st->deque_append, METH_O, q->items, op->a)) < 0)
+        return PYGEN_ERROR;
+    q->unfinished++;
+    if ((q->finished != NULL && tell_finished(op->self, op->st->names.clear) < 0) ||
+        (pa_waiters_len(q->getters) > 0 && native_wakeup_next(op->st, q->getters) < 0))
+        return PYGEN_ERROR;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PySendResult get_at_once(pa_op *op, PyObject **result)
+{
+    queue *q = (queue *)op->self;
+    PyObject *item = call_deque(op->st->deque_popleft, METH_NOARGS, q->items, NULL);
+    if (item != NULL && pa_waiters_len(q->putters) > 0 && native_wakeup_next(op->st, q->putters) < 0)
+        Py_CLEAR(item);
+    *result = item;
+    return item != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
 static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **putters = &((queue *)self)->putters;
+    queue *q = (queue *)self;
     if (thrown != NULL)
         return give_up(op, putters, is_full) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
+    if (q->order == FIFO && q->limit >= 0 && q->maxsize != NULL && !q->is_shutdown && is_plain(self) &&
+        (q->limit == 0 || Py_SIZE(q->items) < q->limit))
+        return put_at_once(op, result);
     int full = is_full(self);
     if (full > 0)
         return raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, putters);
@@ -364,6 +393,8 @@ static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
     PyObject **getters = &((queue *)self)->getters;
     if (thrown != NULL)
         return give_up(op, getters, is_empty) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
+    if (((queue *)self)->order == FIFO && is_plain(self) && Py_SIZE(((queue *)self)->items) > 0)
+        return get_at_once(op, result);
     int empty = is_empty(self);
     if (empty > 0 && ((queue *)self)->is_shutdown && op->st->QueueShutDown != NULL && (empty = is_empty(self)) > 0)
         return raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, getters);

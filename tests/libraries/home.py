@@ -1,6 +1,8 @@
 """Where a suite runs: its sdist and virtual environment, kept from run to run, and a network namespace of its own."""
+import atexit
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import pathlib
@@ -87,10 +89,19 @@ def sdist(name):
     return folder
 
 
+@functools.cache
+def snapshot():
+    """A folder with pyasync as it is now: one run is about one version, whatever is built meanwhile."""
+    folder = tempfile.mkdtemp(prefix="pyasync-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copytree(ROOT / "pyasync", f"{folder}/pyasync", ignore=shutil.ignore_patterns("__pycache__"))
+    return pathlib.Path(folder)
+
+
 def importable(folder):
     """Makes folder, for PYTHONPATH: this checkout's pyasync and the plugin are in it, and nothing else of the checkout."""
     folder.mkdir()
-    for target in (ROOT / "pyasync", HERE / "plugin" / "pyasync_way.py"):
+    for target in (snapshot() / "pyasync", HERE / "plugin" / "pyasync_way.py"):
         (folder / target.name).symlink_to(target)
 
 

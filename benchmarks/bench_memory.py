@@ -3,30 +3,10 @@
 Resident pages before and after making many of them, in a process that has made none before; the coroutine and its
 frame, the callbacks and whatever the loop keeps for it are all in it.
 """
-import gc
-import os
 import socket
-import time
 
-from harness import Sample, asyncio, case
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident():
-    gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * PAGE
-
-
-class Growth:
-    """How much more the process holds, counted from now."""
-
-    def __init__(self):
-        self.began, self.before = time.perf_counter(), resident()
-
-    def sample(self, count):
-        return Sample((resident() - self.before) / count, count, time.perf_counter() - self.began)
+from harness import asyncio, case
+from resident import Growth
 
 
 async def end(tasks):

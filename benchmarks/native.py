@@ -55,7 +55,7 @@ def counted():
 
 def prepare():
     """Build everything now, so that no measurement waits for a compiler."""
-    program("echo_client"), program("echo_server"), floor()
+    program("echo_client"), program("echo_server"), program("connect_client"), floor()
 
 
 def echo_load(address, connections, size, seconds, warmup=None, rate=None):
@@ -94,11 +94,35 @@ def run_client(options, address, connections, size, seconds, warmup, rate):
     return json.loads(run.stdout)
 
 
-class EchoServer:
-    """The C echo server as a context manager; `.address`, and after the end `.cpu_seconds`."""
+def connect_load(address, batch, seconds):
+    """Run the client that connects and waits for the server to close, `batch` connections at a time; its JSON as a dict. Blocks."""
+    host, port = address
+    run = subprocess.run([program("connect_client"), host, str(port), str(batch), str(int(seconds * 1000 / 3)), str(int(seconds * 1000)),
+                          os.environ.get("BENCH_CLIENT_CPU", "-1")], capture_output=True, text=True, timeout=60 + 2 * seconds)
+    if run.returncode:
+        raise RuntimeError(run.stderr.strip() or f"connect_client: status {run.returncode}")
+    return json.loads(run.stdout)
 
-    def __init__(self, unix_path=None):
-        self.arguments = [unix_path] if unix_path else []
+
+def certificate():
+    """A self-signed certificate for localhost with its key, in one file, made by the openssl program on first use; the path as text."""
+    target = BUILD / "localhost.pem"
+    if not target.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD) as directory:
+            key, issued = Path(directory, "key"), Path(directory, "certificate")
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", issued, "-days", "3650",
+                            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+            key.write_bytes(key.read_bytes() + issued.read_bytes())
+            key.replace(target)
+    return str(target)
+
+
+class EchoServer:
+    """The C echo server as a context manager; `.address`, and after the end `.cpu_seconds`. `what`: a Unix path, or "udp"."""
+
+    def __init__(self, what=None):
+        self.arguments = [what] if what else []
         self.cpu_seconds = None
 
     def __enter__(self):

@@ -32,7 +32,7 @@ class Flood:
         self.over = True
         self.thread.join()
         for t in self.transports:
-            t.abort()
+            getattr(t, "abort", t.close)()           # TLS would wait for an answer to its close
         await asyncio.sleep(0.01)
 
     def send(self):

@@ -190,10 +190,8 @@ def test_a_file_that_changes_while_it_is_sent_over_tls(same, tls, path, side, ve
             elif change == "grows":
                 more.write(b"more")
             while not task.done():
-                try:
-                    got += await asyncio.wait_for(peer.read(1), 0.05)
-                except TimeoutError:
-                    pass
+                with contextlib.suppress(TimeoutError):
+                    got += await asyncio.wait_for(peer.call(peer.obj.read, 1 << 16), 0.05)
             sent = await task
             got += await peer.read(sent - len(got))
             found = [sent == len(got), (data + b"more").startswith(got) or change == "shrinks", file.tell() == sent,
@@ -238,7 +236,8 @@ def test_sendfile_over_tls_is_broken_off(same, tls, path, side, how):
             await lab.seen("lost")
         peer.close()
         lab.log[:] = [e for e in lab.log if e[0] not in ("pause", "resume")]
-        return found[:1], p.transport.is_closing()
+        # it waits, or finds the connection closing already: chance
+        return "reset" if found[0] in ("ConnectionResetError", "ConnectionError") and "resets" in how else found[0], p.transport.is_closing()
     same(tls_scenario(main))
 
 

@@ -240,7 +240,7 @@ def test_what_cannot_be_upgraded(same, tls):
     assert same(tls_scenario(main))["result"][0] == ["TypeError", "transport is not supported by start_tls()"]
 
 
-@pytest.mark.parametrize("kwargs", [{"ssl_handshake_timeout": 0}, {"ssl_shutdown_timeout": -1}, {"server_side": 5}, {"server_hostname": "*"},
+@pytest.mark.parametrize("kwargs", [{"ssl_handshake_timeout": 0}, {"ssl_shutdown_timeout": -1}, {"server_hostname": "*"},
                                     {"server_hostname": ""}], ids=repr)
 def test_arguments(same, tls, kwargs):
     """What is refused leaves the connection as it was."""

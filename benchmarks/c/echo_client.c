@@ -1,7 +1,7 @@
 /* Load client of the benchmarks: as many connections as asked, on one thread, each sending a message and waiting for all of the
  * answer, which is compared. What it prints is one line of JSON.
  *
- *     echo_client [options] HOST:PORT|/UNIX/PATH CONNECTIONS BYTES WARMUP_MS MEASURE_MS CPU
+ *     echo_client [options] [udp:]HOST:PORT|/UNIX/PATH CONNECTIONS BYTES WARMUP_MS MEASURE_MS CPU
  *
  *     -r RATE    requests a second over all connections (default: each connection sends as soon as it has its answer)
  *     -q FILE    the message, instead of BYTES of a pattern
@@ -11,6 +11,8 @@
  *
  * CPU is the processor to stay on, -1 for any. The clock starts after the warm-up; requests finished in between count.
  * A wrong byte, a closed connection or a second without any answer ends the run with status 1.
+ *
+ * With udp: a connection is a connected socket and a message one datagram; a lost one ends the run.
  *
  * With a rate nothing is omitted when the server stalls: request k is due at k / RATE, on connection k modulo CONNECTIONS, and its latency
  * counts from then, also when it could only be sent later because the answer before it was late. All that became due
@@ -120,6 +122,8 @@ static int open_connection(const char *target)
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&un, sizeof un);
     } else {
+        int udp = strncmp(target, "udp:", 4) == 0;
+        target += udp ? 4 : 0;
         struct sockaddr_in in = {.sin_family = AF_INET};
         char host[64];
         const char *colon = strrchr(target, ':');
@@ -134,9 +138,9 @@ static int open_connection(const char *target)
             errno = EINVAL;
             die(host);
         }
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
         rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&in, sizeof in);
-        if (rc == 0) {
+        if (rc == 0 && !udp) {
             rc = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         }
     }

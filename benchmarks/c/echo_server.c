@@ -2,7 +2,9 @@
  * level-triggered; a readable connection is one recv into a shared buffer and one send of it. What a send does not take
  * is kept for that connection, which is then not read until it is out.
  *
- *     echo_server CPU [UNIX_PATH]      CPU -1: any. Prints the address it listens on, serves until it is killed.
+ *     echo_server CPU [UNIX_PATH|udp]      CPU -1: any. Prints the address it listens on, serves until it is killed.
+ *
+ * With udp it is one socket, of which each report is answered until it is empty.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -42,12 +44,12 @@ static void watch(conn *c, int op, uint32_t events)
     }
 }
 
-static int listen_tcp(void)
+static int listen_inet(int type)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof in;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&in, size) < 0 || listen(fd, 1024) < 0 ||
+    int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&in, size) < 0 || (type == SOCK_STREAM && listen(fd, 1024) < 0) ||
         getsockname(fd, (struct sockaddr *)&in, &size) < 0) {
         die("listen");
     }
@@ -90,6 +92,24 @@ static void accept_all(int listener, int tcp)
         }
         c->fd = fd;
         watch(c, EPOLL_CTL_ADD, EPOLLIN);
+    }
+}
+
+static void answer_datagrams(int fd, char *buffer)
+{
+    for (;;) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof from;
+        ssize_t n = recvfrom(fd, buffer, BUFFER, 0, (struct sockaddr *)&from, &size);
+        if (n < 0) {
+            if (errno == EAGAIN) {
+                return;
+            }
+            die("recvfrom");
+        }
+        if (sendto(fd, buffer, (size_t)n, 0, (struct sockaddr *)&from, size) < 0 && errno != EAGAIN) {
+            die("sendto");
+        }
     }
 }
 
@@ -150,10 +170,10 @@ static void serve_writable(conn *c)
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: echo_server CPU [UNIX_PATH]\n");
+        fprintf(stderr, "usage: echo_server CPU [UNIX_PATH|udp]\n");
         return 2;
     }
-    int cpu = atoi(argv[1]), tcp = argc == 2;
+    int cpu = atoi(argv[1]), tcp = argc == 2, udp = !tcp && strcmp(argv[2], "udp") == 0;
     cpu_set_t set;
     CPU_ZERO(&set);
     if (cpu >= 0) {
@@ -167,7 +187,7 @@ int main(int argc, char **argv)
     if (buffer == NULL || epfd < 0) {
         die("set-up");
     }
-    conn listener = {.fd = tcp ? listen_tcp() : listen_unix(argv[2])};
+    conn listener = {.fd = tcp || udp ? listen_inet(udp ? SOCK_DGRAM : SOCK_STREAM) : listen_unix(argv[2])};
     fflush(stdout);
     watch(&listener, EPOLL_CTL_ADD, EPOLLIN);
     struct epoll_event events[EVENTS];
@@ -178,7 +198,9 @@ int main(int argc, char **argv)
         }
         for (int i = 0; i < n; i++) {
             conn *c = events[i].data.ptr;
-            if (c == &listener) {
+            if (c == &listener && udp) {
+                answer_datagrams(c->fd, buffer);
+            } else if (c == &listener) {
                 accept_all(c->fd, tcp);
             } else if (c->rest != NULL) {
                 serve_writable(c);

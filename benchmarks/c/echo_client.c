@@ -1,5 +1,5 @@
 /* Load client of the benchmarks: as many connections as asked, on one thread, each sending a message and waiting for all of the
- * answer, which is compared. What it prints is one line of JSON.
+ * answer, which is compared. It prints "measuring" when the warm-up is over, and at the end a line of JSON.
  *
  *     echo_client [options] HOST:PORT|/UNIX/PATH CONNECTIONS BYTES WARMUP_MS MEASURE_MS CPU
  *
@@ -320,11 +320,16 @@ static uint64_t run(conn *conns, uint64_t from, uint64_t until, uint64_t *total,
 {
     struct epoll_event events[EVENTS];
     uint64_t now = begin_ns, scheduled = 0, last_answer = begin_ns;
-    int rated = interval_ns > 0;
+    int rated = interval_ns > 0, announced = 0;
     for (int i = 0; !rated && i < connections; i++) {
         start_request(&conns[i], now);
     }
     while (rated ? *total < scheduled || due_ns(scheduled) < until : now < until || *measured == 0) {
+        if (!announced && now >= from) {
+            puts("measuring");
+            fflush(stdout);
+            announced = 1;
+        }
         while (rated && due_ns(scheduled) <= now && due_ns(scheduled) < until) {
             int index = (int)(scheduled++ % (uint64_t)connections);
             conns[index].due_count++;

@@ -22,8 +22,8 @@ PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 #: One or two of every topic.
 SHOWN = """
-    switch create_await future_pingpong call_soon_chain timer_cancel timer_fire threadsafe_thread gather_1000 wait_for timeout task_group_100
-    lock_contended queue to_thread tree_none tree_io echo_1k echo_100k stream_echo_1k readline pingpong_sock_1k latency_1k
+    switch create_await future_pingpong call_soon_chain timer_cancel timer_fire threadsafe_thread gather_1000 wait_for timeout
+    task_group_100 lock_contended queue to_thread tree_none tree_io echo_1k echo_100k stream_echo_1k readline pingpong_sock_1k latency_1k
     aiohttp uvicorn websockets memory_task
 """.split()
 
@@ -45,7 +45,8 @@ def short_table(rows, clock):
         lines.append([f"{row.case.name}", report.quantity(row.median("asyncio", clock), row.case.unit),
                       f"{report.quantity(row.median(best, clock), row.case.unit)} ({best})" if best else "–",
                       report.quantity(row.median("pyasync", clock), row.case.unit),
-                      report.times(row.ratio("pyasync", "asyncio", clock)), report.times(row.ratio("pyasync", best, clock)) if best else "–"])
+                      report.times(row.ratio("pyasync", "asyncio", clock)),
+                      report.times(row.ratio("pyasync", best, clock)) if best else "–"])
     return report.as_markdown(lines)
 
 

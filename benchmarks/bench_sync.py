@@ -52,6 +52,21 @@ async def semaphore_contended(n):
     return each * 10
 
 
+@case("barrier_10", operation="wait", about="10 tasks meet at a barrier again and again")
+async def barrier_10(n):
+    barrier = asyncio.Barrier(10)
+    each = max(1, n // 10)
+
+    async def meet():
+        total = 0
+        for _ in range(each):
+            total += await barrier.wait()
+        return total
+
+    assert sum(await asyncio.gather(*[meet() for _ in range(10)])) == each * 45
+    return each * 10
+
+
 @case("event_pingpong", operation="round trip", about="two tasks wake each other through two events")
 async def event_pingpong(n):
     ping, pong = asyncio.Event(), asyncio.Event()

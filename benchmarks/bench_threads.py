@@ -1,4 +1,5 @@
-"""call_soon_threadsafe: from the loop's own thread and from another."""
+"""Into the loop from its own thread and from another: call_soon_threadsafe, run_coroutine_threadsafe, wrap_future."""
+import concurrent.futures
 import threading
 
 from harness import asyncio, case
@@ -81,3 +82,44 @@ async def threadsafe_roundtrip(n):
         return n
 
     return await loop.run_in_executor(None, produce)
+
+
+@case("coroutine_threadsafe", operation="coroutine", cpus=2, start=100,
+      about="another thread calls run_coroutine_threadsafe and waits for the result, again and again")
+async def coroutine_threadsafe(n):
+    loop = asyncio.get_running_loop()
+
+    async def give(value):
+        return value
+
+    def produce():
+        return sum(asyncio.run_coroutine_threadsafe(give(i), loop).result() for i in range(n))
+
+    assert await loop.run_in_executor(None, produce) == n * (n - 1) // 2
+    return n
+
+
+@case("coroutine_threadsafe_own", operation="coroutine", about="run_coroutine_threadsafe in the loop's own thread, 100 between two turns")
+async def coroutine_threadsafe_own(n):
+    loop = asyncio.get_running_loop()
+
+    async def give(value):
+        return value
+
+    rounds = max(1, n // BURST)
+    for _ in range(rounds):
+        futures = [asyncio.run_coroutine_threadsafe(give(i), loop) for i in range(BURST)]
+        while not futures[-1].done():
+            await asyncio.sleep(0)
+        assert sum(future.result() for future in futures) == BURST * (BURST - 1) // 2
+    return rounds * BURST
+
+
+@case("wrap_future", operation="future", about="wrap_future of a concurrent future that ends in the loop's own thread")
+async def wrap_future(n):
+    for i in range(n):
+        future = concurrent.futures.Future()
+        wrapped = asyncio.wrap_future(future)
+        future.set_result(i)
+        assert await wrapped == i
+    return n

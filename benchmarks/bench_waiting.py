@@ -36,6 +36,47 @@ async def wait_100(n):
     return rounds * 100
 
 
+@case("wait_1000", operation="future", about="wait() for 1,000 futures that are set in the next turn")
+async def wait_1000(n):
+    loop = asyncio.get_running_loop()
+    rounds = max(1, n // 1000)
+    for _ in range(rounds):
+        futures = [loop.create_future() for _ in range(1000)]
+        for future in futures:
+            loop.call_soon(future.set_result, None)
+        done, pending = await asyncio.wait(futures)
+        assert len(done) == 1000 and not pending
+    return rounds * 1000
+
+
+@case("wait_first_1000", operation="future", about="wait() for the first of 1,000 futures, the others left as they are")
+async def wait_first_1000(n):
+    loop = asyncio.get_running_loop()
+    rounds = max(1, n // 1000)
+    futures = [loop.create_future() for _ in range(999)]
+    for _ in range(rounds):
+        first = loop.create_future()
+        loop.call_soon(first.set_result, None)
+        done, pending = await asyncio.wait([*futures, first], return_when=asyncio.FIRST_COMPLETED)
+        assert done == {first} and len(pending) == 999
+    return rounds * 1000
+
+
+@case("as_completed_1000", operation="future", about="as_completed over 1,000 futures that are set in the next turn")
+async def as_completed_1000(n):
+    loop = asyncio.get_running_loop()
+    rounds = max(1, n // 1000)
+    for _ in range(rounds):
+        futures = [loop.create_future() for _ in range(1000)]
+        for number, future in enumerate(futures):
+            loop.call_soon(future.set_result, number)
+        total = 0
+        for earliest in asyncio.as_completed(futures):
+            total += await earliest
+        assert total == 499500
+    return rounds * 1000
+
+
 @case("as_completed_100", operation="task", about="as_completed over 100 coroutines that do one sleep(0) each")
 async def as_completed_100(n):
     rounds = max(1, n // 100)

@@ -7,6 +7,8 @@
 #include "net/net.h"
 #include "streams/streams.h"
 #include "sync/as_completed.h"
+#include "sync/barrier.h"
+#include "sync/chain.h"
 #include "sync/condition.h"
 #include "sync/corofn.h"
 #include "sync/create_task.h"
@@ -22,6 +24,7 @@
 #include "sync/shield.h"
 #include "sync/sleep.h"
 #include "sync/taskgroup.h"
+#include "sync/threads.h"
 #include "sync/timeout.h"
 #include "sync/traits.h"
 #include "sync/wait.h"
@@ -39,6 +42,7 @@ static int module_exec(PyObject *module)
         pa_loop_setup,
         pa_sock_ops_setup,
         pa_transport_setup,
+        pa_tls_setup,
         pa_server_setup,
         pa_datagram_setup,
         pa_pipe_setup,
@@ -50,6 +54,7 @@ static int module_exec(PyObject *module)
         pa_queue_setup,
         pa_condition_setup,
         pa_semaphore_setup,
+        pa_barrier_setup,
         pa_observer_setup,
         pa_create_task_setup,
         pa_ensure_setup,
@@ -63,6 +68,8 @@ static int module_exec(PyObject *module)
         pa_wait_setup,
         pa_wait_for_setup,
         pa_as_completed_setup,
+        pa_chain_setup,
+        pa_threads_setup,
         pa_streams_setup,
 #ifdef PA_FAULTS
         pa_faults_setup,
@@ -88,6 +95,8 @@ static int module_clear(PyObject *module)
 {
     pa_future_free_lists(pa_state_of_module(module)); /* their objects need the types that the state owns */
     pa_op_free_lists(pa_state_of_module(module));
+    pa_timeout_free_lists(pa_state_of_module(module));
+    pa_corofn_free_lists(pa_state_of_module(module));
     return pa_state_clear(pa_state_of_module(module));
 }
 

@@ -21,11 +21,10 @@ from asyncio import (
     IncompleteReadError, InvalidStateError, LimitOverrunError, Protocol, QueueEmpty, QueueFull, ReadTransport,
     SendfileNotAvailableError, Server, SubprocessProtocol, SubprocessTransport, TimeoutError, Transport, WriteTransport,
     _enter_task, _get_running_loop, _leave_task, _register_task, _set_running_loop, _unregister_task, all_tasks,
-    current_task, get_running_loop, iscoroutine, iscoroutinefunction, isfuture, run_coroutine_threadsafe, set_event_loop,
-    to_thread)
+    current_task, get_running_loop, iscoroutine, iscoroutinefunction, isfuture, set_event_loop)
 from asyncio import (
     base_events, base_futures, base_subprocess, base_tasks, constants, coroutines, exceptions, format_helpers, log, mixins,
-    protocols, selector_events, sslproto, staggered, threads, transports, trsock)
+    protocols, selector_events, sslproto, staggered, transports, trsock)
 
 from . import _registry, runners
 from .install import install, uninstall
@@ -33,8 +32,9 @@ from .loop import EventLoop
 from .overlays import (
     Future, Handle, SelectorEventLoop, StreamReader, StreamReaderProtocol, StreamWriter, Task, TaskGroup, Timeout,
     TimerHandle, as_completed, create_subprocess_exec, create_subprocess_shell, create_task, ensure_future, events, futures, gather,
-    locks, open_connection, open_unix_connection, queues, shield, sleep, start_server, start_unix_server, streams,
-    subprocess, taskgroups, tasks, timeout, timeout_at, timeouts, unix_events, wait, wait_for, wrap_future)
+    locks, open_connection, open_unix_connection, queues, run_coroutine_threadsafe, shield, sleep, start_server,
+    start_unix_server, streams, subprocess, taskgroups, tasks, threads, timeout, timeout_at, timeouts, to_thread, unix_events,
+    wait, wait_for, wrap_future)
 from .primitives import (
     Barrier, BoundedSemaphore, Condition, Event, LifoQueue, Lock, PriorityQueue, Queue, Semaphore)
 from .policy import EventLoopPolicy, get_event_loop, get_event_loop_policy, new_event_loop, set_event_loop_policy

@@ -1,9 +1,10 @@
 """install() and uninstall(): asyncio itself makes pyasync's objects. What that means is in install()'s docstring."""
+import _asyncio
 import abc
 import asyncio
 import inspect
 import threading
-from asyncio import futures, locks, queues, streams, taskgroups, tasks, timeouts, unix_events
+from asyncio import futures, locks, queues, streams, taskgroups, tasks, threads, timeouts, unix_events
 
 from . import _core, overlays, policy, primitives
 from .loop import EventLoop
@@ -24,8 +25,9 @@ class _StandIn(abc.ABCMeta):
         return type(name, bases, namespace, **kwargs)
 
 
-def _stand_in(name, native, derived, make, check_instance, check_subclass, **special):
-    """A class that has native's attributes, calls make, and answers isinstance() and issubclass() with the two checks."""
+def _stand_in(name, module, native, derived, make, check_instance, check_subclass, **special):
+    """A class that has native's attributes, calls make, and answers isinstance() and issubclass() with the two checks. By its
+    name in that module it is pickled, and shown in what others print."""
     metaclass = type(f"_StandInFor{name}", (_StandIn,), {
         **special,
         "__call__": staticmethod(make),
@@ -35,7 +37,7 @@ def _stand_in(name, native, derived, make, check_instance, check_subclass, **spe
         "__hash__": lambda cls: hash(native),
     })
     return abc.ABCMeta.__new__(metaclass, name, (native,), {
-        "__module__": "asyncio", "__doc__": native.__doc__, "__signature__": inspect.signature(native), "__slots__": (),
+        "__module__": module, "__doc__": native.__doc__, "__signature__": inspect.signature(native), "__slots__": (),
         "_derived": derived})
 
 
@@ -49,28 +51,29 @@ def _python_stand_in(stdlib, native):
     def delete_attribute(cls, name):
         type.__delattr__(native, name)
 
-    return _stand_in(stdlib.__name__, native, native, native, stdlib.__instancecheck__, stdlib.__subclasscheck__,
+    return _stand_in(stdlib.__name__, stdlib.__module__, native, native, native, stdlib.__instancecheck__, stdlib.__subclasscheck__,
                      __setattr__=set_attribute, __delattr__=delete_attribute)
 
 
 _StdlibLoop = unix_events.SelectorEventLoop
-_Future = _stand_in("Future", _core.Future, _core.Future, _core.Future,
+_Future = _stand_in("Future", "_asyncio", _core.Future, _core.Future, _core.Future,
                     asyncio.Future.__instancecheck__, asyncio.Future.__subclasscheck__)
-_Task = _stand_in("Task", _core.Task, _core.Task, _core.Task, asyncio.Task.__instancecheck__, asyncio.Task.__subclasscheck__)
-_Loop = _stand_in("SelectorEventLoop", EventLoop, _StdlibLoop, EventLoop,
+_Task = _stand_in("Task", "_asyncio", _core.Task, _core.Task, _core.Task, asyncio.Task.__instancecheck__, asyncio.Task.__subclasscheck__)
+_Loop = _stand_in("SelectorEventLoop", "asyncio", EventLoop, _StdlibLoop, EventLoop,
                   lambda loop: isinstance(loop, (_StdlibLoop, EventLoop)),
                   lambda cls: issubclass(cls, (_StdlibLoop, EventLoop)))
 
 _changes = [
     (policy.StdlibPolicy, "_loop_factory", EventLoop),
-    (asyncio, "Future", _Future), (futures, "Future", _Future),
-    (asyncio, "Task", _Task), (tasks, "Task", _Task),
+    (asyncio, "Future", _Future), (futures, "Future", _Future), (_asyncio, "Future", _Future),
+    (asyncio, "Task", _Task), (tasks, "Task", _Task), (_asyncio, "Task", _Task),
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
     (tasks, "_GatheringFuture", overlays._GatheringFuture),
 ]
 for _module, _names in (
-        (tasks, ("as_completed", "create_task", "ensure_future", "gather", "shield", "sleep", "wait", "wait_for")),
-        (timeouts, ("timeout", "timeout_at"))):
+        (tasks, ("as_completed", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep", "wait",
+                 "wait_for")),
+        (futures, ("wrap_future",)), (threads, ("to_thread",)), (timeouts, ("timeout", "timeout_at"))):
     for _name in _names:
         _native = getattr(overlays, _name)
         _changes += [(asyncio, _name, _native), (_module, _name, _native)]
@@ -103,7 +106,7 @@ def install():
     - The loop that asyncio's default policy makes, and with it asyncio.run(), Runner, new_event_loop(), get_event_loop(): on
       every version through the policy's class, so the loops that are set and the policy object stay as they are. A policy of
       another kind that is in force (uvloop's, say) is replaced by pyasync.EventLoopPolicy(); one that is set later wins.
-    - asyncio.Future and asyncio.Task (also in asyncio.futures and asyncio.tasks): by stand-ins. Calling one, or deriving from
+    - asyncio.Future and asyncio.Task (also in asyncio.futures, asyncio.tasks and _asyncio): by stand-ins. Calling one, or deriving from
       it, gives pyasync's class. isinstance() and issubclass() mean what they always meant: they are True for every future and
       task, also those made before, by a class derived from asyncio.Future before, or by a loop that is not pyasync's. (Had
       the names become pyasync's classes, all of these would have stopped being futures for whoever asks now.) The stand-ins
@@ -112,8 +115,9 @@ def install():
     - asyncio.SelectorEventLoop, and asyncio.EventLoop where it exists: by a stand-in that makes a pyasync loop. isinstance()
       is True for both kinds of loop. Classes derived from it derive from asyncio's, since they are written against that
       class's internals; derive from pyasync.EventLoop for a native one.
-    - asyncio.eager_task_factory, as_completed(), create_task(), ensure_future(), gather() and its future, shield(), sleep(),
-      timeout(), timeout_at(), wait() and wait_for(): by pyasync's.
+    - asyncio.eager_task_factory, as_completed(), create_task(), ensure_future(), gather() and its future,
+      run_coroutine_threadsafe(), shield(), sleep(), timeout(), timeout_at(), to_thread(), wait(), wait_for() and wrap_future():
+      by pyasync's.
     - Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier; Queue, PriorityQueue, LifoQueue; StreamReader,
       StreamReaderProtocol, StreamWriter (and so open_connection(), start_server() and subprocesses use them); TaskGroup and
       Timeout, each in asyncio and in the submodule that it comes from: by stand-ins as well. What is set on such a stand-in is

@@ -1,4 +1,4 @@
-"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks and unix_events with pyasync's names in place of
+"""asyncio's modules events, futures, locks, queues, streams, subprocess, tasks, threads and unix_events with pyasync's names in place of
 asyncio's, and the few functions of asyncio that would otherwise make asyncio's own futures, tasks, loops or streams.
 
 Nearly all of asyncio's Python code asks the loop for futures and tasks, and needs nothing to be native on a pyasync loop.
@@ -17,11 +17,13 @@ from asyncio import streams as _streams
 from asyncio import subprocess as _subprocess
 from asyncio import taskgroups as _taskgroups
 from asyncio import tasks as _tasks
+from asyncio import threads as _threads
 from asyncio import timeouts as _timeouts
 from asyncio import unix_events as _unix_events
 
 from . import _core, policy, primitives, waiting
 from .loop import EventLoop
+from .rebound import rebound
 
 Future, Task, Handle, TimerHandle = _core.Future, _core.Task, _core.Handle, _core.TimerHandle
 # As asyncio has it from 3.13 on: the selector loop is the platform's event loop.
@@ -66,12 +68,7 @@ def _rebound(names, namespace):
         function = namespace.get(name)
         if function is None:             # _ensure_future is 3.11's only
             continue
-        copy = types.FunctionType(function.__code__, namespace, name, function.__defaults__, function.__closure__)
-        copy.__kwdefaults__ = function.__kwdefaults__
-        copy.__doc__ = function.__doc__
-        copy.__qualname__ = function.__qualname__
-        copy.__module__ = "pyasync"
-        namespace[name] = copy
+        namespace[name] = rebound(function, namespace)
 
 
 _names = {name: getattr(policy, name) for name in policy.__all__ if hasattr(_events, name)}
@@ -89,10 +86,10 @@ if policy._makes_loops:
     _rebound(("ensure_future", "_ensure_future", "gather", "shield"), _namespace)
     _futures_namespace = {**vars(_futures), "events": events}
     _rebound(("wrap_future",), _futures_namespace)
-    wrap_future = _futures_namespace["wrap_future"]
+    _namespace["wrap_future"] = _futures_namespace["wrap_future"]
 else:
     _rebound(("gather",), _namespace)
-    wrap_future = _futures.wrap_future
+    _namespace["wrap_future"] = _futures.wrap_future
 
 
 def _untouched_code(function):
@@ -101,46 +98,43 @@ def _untouched_code(function):
 
 
 # as_completed() is a Python function, which tracers can wrap in place; and asyncio's is called where they wrapped that.
-_as_completed, _as_completed_code = _tasks.as_completed, _untouched_code(_tasks.as_completed)
+as_completed, _as_completed_code = _tasks.as_completed, _untouched_code(_tasks.as_completed)
 if hasattr(waiting, "_AsCompletedIterator"):                 # 3.13
-    _namespace["_AsCompletedIterator"] = waiting._AsCompletedIterator
-    _rebound(("as_completed",), _namespace)
-    _rebound_as_completed = _namespace["as_completed"]
-
-    def as_completed(fs, *, timeout=None):
-        running = _events._get_running_loop() is not None
-        if running and _as_completed.__code__ is _as_completed_code:
-            return _rebound_as_completed(fs, timeout=timeout)
-        if policy._makes_loops and not running and not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
-            policy.get_event_loop()                          # asyncio's iterator then finds this one
-        return _as_completed(fs, timeout=timeout)
+    if _as_completed_code is not None:
+        _namespace["_AsCompletedIterator"] = waiting._AsCompletedIterator
+        _rebound(("as_completed",), _namespace)
+        as_completed = _namespace["as_completed"]
 else:
     _rebound(("as_completed",), _namespace)
-    _rebound_as_completed = _namespace["as_completed"]
+    _asyncios_as_completed, _rebound_as_completed = _tasks.as_completed, _namespace["as_completed"]
 
     def as_completed(fs, *, timeout=None):
-        running = _events._get_running_loop() is not None
-        if not running or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        if _asyncios_as_completed.__code__ is not _as_completed_code:
+            yield from _asyncios_as_completed(fs, timeout=timeout)
+        elif _events._get_running_loop() is None or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
             yield from _rebound_as_completed(fs, timeout=timeout)
-        elif _as_completed.__code__ is not _as_completed_code:
-            yield from _as_completed(fs, timeout=timeout)
         else:
             for earliest in _core._AsCompletedIterator(fs, timeout):
                 yield earliest
-as_completed.__doc__, as_completed.__module__ = _as_completed.__doc__, "pyasync"
-_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for")})
+    as_completed.__doc__, as_completed.__module__ = _asyncios_as_completed.__doc__, "pyasync"
+_core._use_functions(find_loop=policy.get_event_loop if policy._makes_loops else None,
+                     iterator=getattr(_tasks, "_AsCompletedIterator", None))
+_core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for", "wrap_future")})
 create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
-wait, wait_for = _core.wait, _core.wait_for
+wait, wait_for, to_thread = _core.wait, _core.wait_for, _core.to_thread
+wrap_future, run_coroutine_threadsafe = _core.wrap_future, _core.run_coroutine_threadsafe
 Timeout, timeout, timeout_at = waiting.Timeout, _core.timeout, _core.timeout_at
 TaskGroup = waiting.TaskGroup
 
 _core._use_originals(tuple(
     (home, name, getattr(home, name), _untouched_code(getattr(home, name)), native)
-    for home, name, native in ((_tasks, "_wait", None), (_tasks, "shield", shield), (_futures, "_chain_future", None),
-                               (_futures, "wrap_future", wrap_future), (asyncio.BaseEventLoop, "run_in_executor", None))))
+    for home, name, native in ((_tasks, "_wait", None), (_tasks, "shield", shield), (_tasks, "as_completed", as_completed),
+                               (_futures, "_chain_future", None), (_futures, "wrap_future", wrap_future),
+                               (asyncio.BaseEventLoop, "run_in_executor", None))))
 
 _names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait,
-              wait_for=wait_for, as_completed=as_completed, _GatheringFuture=_GatheringFuture)
+              wait_for=wait_for, as_completed=as_completed, run_coroutine_threadsafe=run_coroutine_threadsafe,
+              _GatheringFuture=_GatheringFuture)
 if hasattr(_tasks, "eager_task_factory"):                    # 3.12
     eager_task_factory = _names["eager_task_factory"] = _tasks.create_eager_task_factory(Task)
 tasks = Overlay(_tasks, _names)
@@ -151,6 +145,8 @@ queues = Overlay(_queues, {name: getattr(primitives, name) for name in primitive
 taskgroups = Overlay(_taskgroups, dict(TaskGroup=TaskGroup))
 
 timeouts = Overlay(_timeouts, dict(Timeout=Timeout, timeout=timeout, timeout_at=timeout_at))
+
+threads = Overlay(_threads, dict(to_thread=to_thread))
 
 futures = Overlay(_futures, dict(Future=Future, wrap_future=wrap_future))
 

@@ -1,4 +1,4 @@
-"""Locks, events and queues: asyncio's classes with their methods in C.
+"""Locks, events, barriers and queues: asyncio's classes with their methods in C.
 
 Each class derives from the C type that does the work and then from asyncio's class, so instances are asyncio's, and whatever a
 newer asyncio adds to its class is there. The C types ask for overridden methods by name, and keep the attributes that asyncio's
@@ -19,23 +19,14 @@ def _joined(name, *bases):
 Event = _joined("Event")
 Lock = _joined("Lock")
 Condition = _joined("Condition")
+Barrier = _joined("Barrier")
 Semaphore = _joined("Semaphore")
 BoundedSemaphore = _joined("BoundedSemaphore", Semaphore)
 Queue = _joined("Queue")
 PriorityQueue = _joined("PriorityQueue", Queue)
 LifoQueue = _joined("LifoQueue", Queue)
 
-
-class Barrier(asyncio.Barrier):
-    __doc__ = asyncio.Barrier.__doc__
-    __module__ = "pyasync"
-
-    def __init__(self, parties):
-        """Create a barrier, initialised to 'parties' tasks."""
-        super().__init__(parties)
-        self._cond = Condition()       # notify all tasks when state changes
-
-
 # Two behaviours changed in bug-fix releases of Python, so the classes have to be asked, not the version: a semaphore that wakes all says
 # whether it found anybody.
-_core._use_classes(Event, Lock, asyncio.Semaphore(0)._wake_up_next() is False, hasattr(asyncio.Condition, "_notify"))
+_core._use_classes(Event, Lock, Condition, Barrier, asyncio.Semaphore(0)._wake_up_next() is False,
+                   hasattr(asyncio.Condition, "_notify"))

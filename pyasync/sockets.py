@@ -1,9 +1,9 @@
 """What the event loop does with sockets and is written in Python: coroutines around the native operations of csrc/net/sock_ops.c,
-TLS through asyncio's sslproto, and asyncio's own methods where they are not hot.
+and asyncio's own methods where they are not hot.
 """
 import socket
 
-from asyncio import base_events, selector_events, sslproto
+from asyncio import base_events, selector_events
 
 
 def _is_numeric(host, port):
@@ -77,14 +77,6 @@ class SocketMethods:
         return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     # ---- Transports ----
-
-    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None,
-                            extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, **context):
-        ssl_protocol = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
-                                            ssl_handshake_timeout=ssl_handshake_timeout,
-                                            ssl_shutdown_timeout=ssl_shutdown_timeout)
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context)
-        return ssl_protocol._app_transport
 
     # Where a connection is not accepted natively (TLS, debug mode, a replaced factory), it is accepted as asyncio does.
     _accept_connection = selector_events.BaseSelectorEventLoop._accept_connection

@@ -4,6 +4,7 @@ Each class derives from the C type that does the work and then from asyncio's cl
 changed what these classes do within a minor version, too; which way the running one goes is read off its code.
 """
 import asyncio
+import types
 
 from . import _core
 
@@ -18,6 +19,11 @@ def _joined(name):
 def _names(function):
     """The global names and attributes that a function's code mentions."""
     return function.__code__.co_names
+
+
+def _names_inside(function):
+    """The same of the functions that it makes."""
+    return {name for inner in function.__code__.co_consts if isinstance(inner, types.CodeType) for name in inner.co_names}
 
 
 Timeout, TaskGroup = _joined("Timeout"), _joined("TaskGroup")
@@ -44,4 +50,5 @@ _core._use_waiting(Timeout=Timeout, TaskGroup=TaskGroup, traits=[
      and "cancel" not in _names(_creating)),
     ("group_cancels_late", "cancel" in _names(_creating)),
     ("as_completed_counts_back", _taking is not None and "_todo_left" in _names(_taking._wait_for_one)),
+    ("chain_asks_running", "_get_running_loop" in _names_inside(asyncio.futures._chain_future)),
 ])

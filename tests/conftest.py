@@ -16,6 +16,7 @@ from lab_tls import Tls
 from support import Errors, fresh_loop, nonblocking_pair, open_fds
 
 MODULES = ("asyncio", "pyasync")
+TLS_ENGINES = ("bio", "openssl")                # how pyasync encrypts: tests of TLS run with each
 
 
 def pytest_addoption(parser):
@@ -45,7 +46,12 @@ def pytest_exception_interact(node):
 def pytest_generate_tests(metafunc):
     if "aio" in metafunc.fixturenames:
         only = metafunc.config.getoption("--only")
-        metafunc.parametrize("aio", [only] if only else MODULES, indirect=True)
+        modules = [only] if only else MODULES
+        if metafunc.module.__name__.startswith("test_tls"):
+            ways = [(module, engine) for module in modules for engine in (TLS_ENGINES if module == "pyasync" else [None])]
+            metafunc.parametrize("aio,tls_engine", ways, indirect=True, ids=["-".join(filter(None, way)) for way in ways])
+        else:
+            metafunc.parametrize("aio", modules, indirect=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +74,19 @@ def aio(request):
     gc.collect()
     leaked = {fd: to for fd, to in open_fds().items() if fd not in before}
     assert not leaked, f"descriptors left open: {leaked}"
+
+
+@pytest.fixture(autouse=True)
+def tls_engine(request):
+    """What PYASYNC_TLS says, for the time of a test of TLS; openssl fails where Python's OpenSSL cannot be driven directly."""
+    engine = getattr(request, "param", None)
+    if engine is None:
+        yield None
+        return
+    core = importlib.import_module("pyasync._core")
+    core._use_tls_engine(engine)
+    yield engine
+    core._use_tls_engine(os.environ.get("PYASYNC_TLS") or "auto")
 
 
 @pytest.fixture
@@ -140,10 +159,10 @@ def script(aio, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def tls(tmp_path_factory):
+def issued(tmp_path_factory):
     """Paths of a certificate for localhost, of its key, and of the authority that clients have to trust."""
     trustme = pytest.importorskip("trustme", reason="trustme is not installed")
-    folder = tmp_path_factory.mktemp("tls")
+    folder = tmp_path_factory.mktemp("issued")
     authority = trustme.CA()
     issued = authority.issue_cert("localhost", "127.0.0.1")
     certificate, key, ca = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"

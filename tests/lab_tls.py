@@ -4,6 +4,7 @@ The peer sends and reads only what the test tells it to, record by record if nee
 which order, does not depend on chance. `tls` (tests/conftest.py) makes the contexts, secure() a connection past its handshake.
 """
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -18,7 +19,7 @@ SIDES = ("client", "server")
 VERSIONS = ("TLSv1_2", "TLSv1_3")
 sides = pytest.mark.parametrize("side", SIDES)
 versions = pytest.mark.parametrize("version", VERSIONS)
-CLOSE_NOTIFY, EOF = "close_notify", "eof"
+CLOSE_NOTIFY, EOF, RESET = "close_notify", "eof", "reset"
 PIECE = b"z" * 65536
 
 
@@ -73,7 +74,7 @@ class Peer:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.obj = context.wrap_bio(self.incoming, self.outgoing, server_side=server_side,
                                     server_hostname=None if server_side else hostname, session=session)
-        self.eof = False
+        self.eof, self.kept = False, bytearray()
 
     # ---- the wire ----
 
@@ -101,7 +102,8 @@ class Peer:
                 await self.flush()
                 await self.fill()
             except BaseException:
-                await self.flush()
+                with contextlib.suppress(OSError):   # the alert
+                    await self.flush()
                 raise
             else:
                 await self.flush()
@@ -143,7 +145,8 @@ class Peer:
         return self.take()
 
     async def read(self, nbytes):
-        data = bytearray()
+        data = self.kept[:nbytes]
+        del self.kept[:nbytes]
         while len(data) < nbytes:
             piece = await self.call(self.obj.read, nbytes - len(data))
             if not piece:
@@ -153,18 +156,22 @@ class Peer:
 
     async def read_all(self):
         """Everything up to the end, and how it ended."""
-        data = bytearray()
+        data, self.kept = self.kept, bytearray()
         try:
             while piece := await self.call(self.obj.read, 1 << 18):
                 data += piece
         except ssl.SSLEOFError:
             return bytes(data), EOF
+        except ConnectionResetError:
+            return bytes(data), RESET
         except ssl.SSLZeroReturnError:               # instead of b"" once it has said so itself
             pass
         return bytes(data), CLOSE_NOTIFY
 
     async def close_notify(self):
-        """Says that it will write no more."""
+        """Says that it will write no more. unwrap() would fail if it found data, so those are read first."""
+        while self.incoming.pending and (piece := self.step(self.obj.read, 1 << 18)):
+            self.kept += piece
         self.step(self.obj.unwrap)
         await self.flush()
 
@@ -202,14 +209,14 @@ def tidy_record(record):
     return [level, re.sub(r":\d+: ", ":PORT: ", re.sub(r"\b\d+\.\d+ ms", "N ms", text))]
 
 
-def tls_scenario(main, debug=False):
+def tls_scenario(main, debug=False, limit=60):
     """lab.scenario() for TLS: of reports only the message, the exception and the names of the keys are compared, since what is
     in them is asyncio's SSLProtocol there and may be something else here."""
     from lab import Lab
 
     def run(aio, *args):
         with Lab(aio, debug) as lab:
-            result = clean(lab.run(asyncio.wait_for(main(lab, *args), 60)))
+            result = clean(lab.run(asyncio.wait_for(main(lab, *args), limit)))
             reports = [[sorted(c), c["message"] if "handle" not in c else "<Handle>", plain(c.get("exception"))] for c in lab.errors.take()]
             return tidy({"result": result, "log": clean(lab.log), "reports": clean(reports), "records": [tidy_record(r) for r in lab.records.records]})
     return run
@@ -249,6 +256,7 @@ async def secure(lab, tls, side, version=None, *, ours=None, theirs=None, **kwar
     protocol, task, peer = opened(lab, side, ours or tls.of(side, version), theirs or tls.other(side, version), **kwargs)
     await peer.handshake()
     await task
+    await lab.ticks()                                # for the session tickets of TLS 1.3
     return protocol, peer
 
 

@@ -1,4 +1,5 @@
 """install() and uninstall(): programs that import asyncio, objects made before and after, libraries that subclass."""
+import _asyncio
 import asyncio
 import functools
 import inspect
@@ -85,7 +86,9 @@ def test_uninstall_restores_asyncio_exactly_and_both_are_idempotent():
          "asyncio.futures.Future", "asyncio.tasks.Task", "asyncio.tasks._GatheringFuture",
          "asyncio.unix_events.SelectorEventLoop", "policy._loop_factory"]
         + [f"asyncio.{where}{name}" for module, names in {
-            "tasks.": ("as_completed", "create_task", "ensure_future", "gather", "shield", "sleep", "wait", "wait_for"),
+            "tasks.": ("as_completed", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep", "wait",
+                       "wait_for"),
+            "futures.": ("wrap_future",), "threads.": ("to_thread",),
             "timeouts.": ("Timeout", "timeout", "timeout_at"), "taskgroups.": ("TaskGroup",),
             "streams.": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
             "locks.": [name for name in PRIMITIVES if "Queue" not in name],
@@ -232,10 +235,10 @@ def test_the_stand_ins_pass_for_classes(installed):
         assert native in (int, stand_in) and {stand_in: 1}[native] == 1
         assert stand_in.__doc__ == native.__doc__ and stand_in.cancel is native.cancel
         assert pickle.loads(pickle.dumps(stand_in)) is stand_in
-        assert repr(stand_in) == f"<class 'asyncio.{name}'>"
-        assert str(stand_in[int]) == f"asyncio.{name}[int]"
+        assert repr(stand_in) == f"<class '_asyncio.{name}'>"
+        assert str(stand_in[int]) == f"_asyncio.{name}[int]"
         assert inspect.signature(stand_in) == inspect.signature(native)
-    assert asyncio.Future is asyncio.futures.Future and asyncio.Task is asyncio.tasks.Task
+    assert asyncio.Future is asyncio.futures.Future is _asyncio.Future and asyncio.Task is asyncio.tasks.Task is _asyncio.Task
 
     @functools.singledispatch
     def kind(value):
@@ -252,6 +255,23 @@ def test_the_stand_ins_pass_for_classes(installed):
     with pytest.raises(TypeError, match="coroutine was expected, got 1"):
         asyncio.Task(1, loop=loop)
     loop.close()
+
+
+def test_the_stand_ins_have_the_names_of_what_they_replace():
+    """tornado's tests list the names, modules included, that its API consists of."""
+    before = {name: getattr(asyncio, name) for name in ("Future", "Task", "StreamReader", "TaskGroup", "Timeout", *PRIMITIVES)}
+    pyasync.install()
+    try:
+        for name, original in before.items():
+            stand_in = getattr(asyncio, name)
+            assert stand_in is not original and repr(stand_in) == repr(original)
+            data = pickle.dumps(stand_in)
+            assert pickle.loads(data) is stand_in
+            pyasync.uninstall()
+            assert pickle.loads(data) is original and pickle.dumps(original) == data
+            pyasync.install()
+    finally:
+        pyasync.uninstall()
 
 
 def test_locks_and_queues_become_native_and_what_exists_stays():

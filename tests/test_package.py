@@ -67,13 +67,14 @@ def test_names_that_are_not_replaced_are_asyncios():
     always = {"Future", "Task", "Handle", "TimerHandle", "SelectorEventLoop", "Runner", "run", "new_event_loop",
               "get_event_loop_policy", "set_event_loop_policy", "gather", "Barrier", "BoundedSemaphore",
               "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore"}
-    always |= {"create_task", "ensure_future", "shield", "sleep", "wait", "wait_for", "as_completed", "Timeout", "timeout", "timeout_at"}
+    always |= {"create_task", "ensure_future", "shield", "sleep", "wait", "wait_for", "as_completed", "to_thread", "wrap_future",
+               "run_coroutine_threadsafe", "Timeout", "timeout", "timeout_at"}
     always |= {"TaskGroup"} & set(asyncio.__all__)           # 3.11 left it out
     always |= {"StreamReader", "StreamReaderProtocol", "StreamWriter", "open_connection", "open_unix_connection", "start_server",
                "start_unix_server", "create_subprocess_exec", "create_subprocess_shell"}
     eager = {"eager_task_factory"} if PY >= (3, 12) else set()
     alias = {"EventLoop"} if PY >= (3, 13) else set()
-    making = {"DefaultEventLoopPolicy", "get_event_loop", "wrap_future"}
+    making = {"DefaultEventLoopPolicy", "get_event_loop"}
     assert replaced == always | eager | alias | (making if PY < (3, 14) else set())
 
 

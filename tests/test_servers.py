@@ -7,6 +7,7 @@ import inspect
 import os
 import resource
 import socket
+import sys
 import warnings
 
 import pytest
@@ -639,3 +640,30 @@ def test_streams_big_both_ways(aio):
             writer.write_eof()
         lab.run(main())
         assert lab.reports() == []
+
+
+def test_a_unix_servers_file_is_removed_by_asyncios_code(same, tmp_path, monkeypatch):
+    """blockbuster, which aiohttp's and starlette's tests use, lets asyncio's own functions call os.stat() in a loop, by file and name."""
+    path = str(tmp_path / "socket")
+
+    def scenario(aio):
+        seen, stat = [], os.stat
+
+        def noted(what, *args, **kwargs):
+            if what == path:
+                code = sys._getframe(1).f_code
+                seen.append((code.co_filename.rpartition("/")[2], code.co_name))
+            return stat(what, *args, **kwargs)
+
+        async def main():
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "stat", noted)
+                server = await aio.start_unix_server(lambda reader, writer: None, path)
+                server.close()
+            await server.wait_closed()
+        aio.run(main())
+        exists = os.path.exists(path)
+        if exists:                               # up to 3.12 it stays
+            os.unlink(path)
+        return seen, exists
+    same(scenario)

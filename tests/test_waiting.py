@@ -1,6 +1,5 @@
-"""sleep, gather, shield, wait, wait_for, timeout, ensure_future, to_thread: one scenario on asyncio and on the module under test."""
+"""sleep, gather, shield, wait_for, timeout, ensure_future: one scenario on asyncio and on the module under test."""
 import asyncio
-import contextvars
 import gc
 import inspect
 import math
@@ -620,22 +619,3 @@ def test_leaving_wait_for_by_hand(same, limit, how):
             log.append(chain(e))
         log.append([len(future._callbacks or ()), future.cancelled(), len([h for h in loop._scheduled if not h.cancelled()]), aio.current_task().cancelling()])
     same(play(main))
-
-
-# --- threads -----------------------------------------------------------------------------------------------------------
-
-def test_to_thread(same):
-    variable = contextvars.ContextVar("variable", default=0)
-
-    def scenario(aio):
-        async def main():
-            variable.set(5)
-            got = [await aio.to_thread(lambda *a, **k: (a, k, variable.get()), 1, x=2)]
-            try:
-                await aio.to_thread(int, "x")
-            except ValueError as e:
-                got.append(str(e))
-            return got
-        with fresh_loop(aio) as loop:
-            return plain(loop.run_until_complete(main()))
-    same(scenario)

@@ -1,15 +1,16 @@
-"""Random programs of tasks, groups, timeouts, gathers, shields and cancellations on a clock that ticks: asyncio and the module under
-test have to do the same at the same ticks.
+"""Random programs of tasks, groups, timeouts, gathers, shields, barriers, futures of threads and cancellations on a clock that ticks:
+asyncio and the module under test have to do the same at the same ticks.
 
-Groups and wait() keep their tasks in sets, whose order is that of the tasks' addresses: who is cancelled first within one tick is
+Groups, wait() and as_completed() keep their tasks in sets, whose order is that of the tasks' addresses: who is cancelled first within one tick is
 chance, with asyncio as well. In programs that have them the events of one tick are compared without their order.
 """
 import asyncio
+import concurrent.futures
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support import plain
+from support import plain, scrub
 from ticking import chain, play
 
 delays = st.integers(0, 4)
@@ -32,6 +33,10 @@ def nodes(children):
         st.tuples(st.just("shield"), children),
         st.tuples(st.just("catch"), children),
         st.tuples(st.just("insist"), children),
+        st.tuples(st.just("as_completed"), several, st.one_of(st.none(), delays), st.booleans()),
+        st.tuples(st.just("barrier"), several, st.integers(1, 3), st.sampled_from(["abort", "reset", "nothing"]), delays),
+        st.tuples(st.just("thread"), delays, st.sampled_from(["result", "ValueError", "cancel"]), st.booleans()),
+        st.tuples(st.just("threadsafe"), children, st.one_of(st.none(), delays)),
         st.tuples(st.just("wait"), several, st.one_of(st.none(), delays), st.sampled_from(["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"])),
     )
 
@@ -131,9 +136,78 @@ class Interpreter:
                 task.cancel("waited")
 
 
+    async def do_as_completed(self, path, programs, timeout, asynchronous):
+        tasks = [self.aio.ensure_future(run) for run in self.all(programs, path)]
+        got = []
+        try:
+            completed = self.aio.as_completed(tasks, timeout=timeout)
+            if asynchronous and hasattr(completed, "__aiter__"):
+                async for task in completed:
+                    got.append([tasks.index(task), self.loop.time()])
+                return got
+            for earliest in completed:
+                try:
+                    got.append([await earliest, self.loop.time()])
+                except ValueError as e:
+                    got.append([plain(e), self.loop.time()])
+            return got
+        finally:
+            for task in tasks:
+                task.cancel("completed")
+
+    async def do_barrier(self, path, programs, parties, end, delay):
+        """Each program, then all meet; after a while the barrier may be aborted or reset."""
+        barrier = self.aio.Barrier(parties)
+
+        async def meet(coro):
+            try:
+                await coro
+                async with barrier as index:
+                    return [index, self.loop.time()]
+            except self.aio.BrokenBarrierError as e:
+                return plain(e)
+        tasks = [self.aio.ensure_future(meet(coro)) for coro in self.all(programs, path)]
+        try:
+            await self.aio.sleep(delay)
+            if end != "nothing":
+                await getattr(barrier, end)()
+            await self.aio.wait(tasks, timeout=5)
+            return scrub(repr(barrier)), [t.done() and (t.cancelled() or plain(t.exception() or t.result())) for t in tasks]
+        finally:
+            for task in tasks:
+                task.cancel("met")
+
+    async def do_thread(self, path, delay, end, wrapped):
+        """The end of a call in an executor, which comes from the loop's thread here: so it is at a known time."""
+        source = concurrent.futures.Future()
+        executor = concurrent.futures.Executor()
+        executor.submit = lambda fn, *args: source
+
+        def finish():
+            if end == "cancel":
+                source.cancel()
+            elif source.set_running_or_notify_cancel():
+                source.set_result(["r"]) if end == "result" else source.set_exception(ValueError("in a thread"))
+        self.loop.call_later(delay, finish)
+        try:
+            return await (self.aio.wrap_future(source) if wrapped else self.loop.run_in_executor(executor, int))
+        finally:
+            self.note(path, source.cancelled())
+
+    async def do_threadsafe(self, path, program, cancel):
+        """As another thread would start it, and perhaps cancel it."""
+        future = self.aio.run_coroutine_threadsafe(self.run(program, path + ".in"), self.loop)
+        future.add_done_callback(lambda f: self.note(path, "done", f.cancelled()))
+        if cancel is not None:
+            self.loop.call_later(cancel, lambda: self.note(path, "cancels", future.cancel()))
+        return await self.aio.wrap_future(future)
+
+
+SETS = (("group",), ("wait",), ("as_completed",), ("barrier",))
+
+
 def keeps_order(program):
-    return not isinstance(program, (tuple, list)) or (
-        program[:1] not in (("group",), ("wait",)) and all(map(keeps_order, program)))
+    return not isinstance(program, (tuple, list)) or (program[:1] not in SETS and all(map(keeps_order, program)))
 
 
 async def main(aio, log, program, cancels):

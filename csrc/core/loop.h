@@ -46,6 +46,9 @@ int pa_loop_soon_step(pa_loop *loop, PyObject *task);
 int pa_loop_soon_wakeup(pa_loop *loop, PyObject *task, PyObject *future);
 int pa_loop_soon_callback(pa_loop *loop, PyObject *callback, PyObject *arg, PyObject *context);
 
+/* call_soon_threadsafe(callback, arg), likewise: from any thread, through the inbox. */
+int pa_loop_soon_threadsafe(pa_loop *loop, PyObject *callback, PyObject *arg);
+
 /* ---- Descriptors that native code watches ---- */
 
 /* Embedded in a transport or another owner that is a Python object. The loop owns a reference to `owner` while `events` is not 0, so
@@ -69,6 +72,9 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch);                         /*
 /* A buffer that every read of this loop may use, from one on_ready call to its return; never across user code that may re-enter it:
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);
+/* For who has to call user code while the buffer still holds something: takes it away from the loop, and gives it back. */
+void pa_loop_take_read_buffer(pa_loop *loop);
+void pa_loop_return_read_buffer(pa_loop *loop, char *buffer);
 
 /* ---- The end of a tick ---- */
 
@@ -105,6 +111,8 @@ pa_state *pa_loop_state(pa_loop *loop);
 int pa_loop_is_closed(const pa_loop *loop);
 int pa_loop_is_debug(const pa_loop *loop);
 int pa_loop_is_running(const pa_loop *loop);
+/* The executor that run_in_executor(given, ...) uses: borrowed; NULL where asyncio's code has to make one, to check or to refuse. */
+PyObject *pa_loop_executor(pa_loop *loop, PyObject *given);
 int pa_loop_replaces_create_future(pa_loop *loop); /* whether create_future has to be called by its name */
 
 /* loop.call_exception_handler({...}): message, and what is not NULL of exception (borrowed), and key/value pairs given as

@@ -508,8 +508,8 @@ static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const
                                unsigned event)
 {
     const pa_signature signature = {fname, (const char *const[]){"fd", NULL}, 1, 1};
-    PyObject *fd;
-    if (pa_args_parse(&signature, in, nargs, kwnames, &fd) < 0 || ensure_free(loop, fd) < 0)
+    PyObject *fd = pa_args_one(&signature, in, nargs, kwnames);
+    if (fd == NULL || ensure_free(loop, fd) < 0)
         return NULL;
     return remove_handle(loop, fd, event);
 }
@@ -715,6 +715,16 @@ char *pa_loop_read_buffer(pa_loop *loop, size_t *size)
         PyErr_NoMemory();
     *size = READ_BUFFER_SIZE;
     return loop->read_buffer;
+}
+
+void pa_loop_take_read_buffer(pa_loop *loop) { loop->read_buffer = NULL; }
+
+void pa_loop_return_read_buffer(pa_loop *loop, char *buffer)
+{
+    if (loop->read_buffer == NULL && !loop->closed)
+        loop->read_buffer = buffer;
+    else
+        PyMem_Free(buffer);
 }
 
 /* ---- Tables ---- */

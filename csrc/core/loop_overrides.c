@@ -55,6 +55,7 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names.create_future, PA_OVER_CREATE_FUTURE},
         {st->names.create_task, PA_OVER_OWN_CREATE_TASK},
         {st->names.call_later, PA_OVER_CALL_LATER},
+        {st->names.call_soon_threadsafe, PA_OVER_SOON_THREADSAFE},
     };
     PyObject *raised = pa_err_take();
     unsigned bits = 0;

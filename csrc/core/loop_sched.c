@@ -266,6 +266,13 @@ static PyObject *sched_call_soon_inner(PyObject *self, PyObject *const *in, Py_s
     return append_handle((pa_loop *)self, in[0], in[1], in[2] != Py_None ? in[2] : NULL);
 }
 
+static inline void take_references(const pa_ready *entry)
+{
+    Py_INCREF(entry->a);
+    Py_XINCREF((PyObject *)entry->b);
+    Py_XINCREF(entry->context);
+}
+
 /* For native callers: what lies in `entry` (its references are borrowed) goes to the ring without a Handle. */
 static int soon_visibly(pa_loop *loop, const pa_ready *entry);
 
@@ -275,9 +282,7 @@ static inline int soon(pa_loop *loop, pa_ready entry)
         return soon_visibly(loop, &entry);
     if (raise_if_closed(loop) < 0)
         return -1;
-    Py_INCREF(entry.a);
-    Py_XINCREF((PyObject *)entry.b);
-    Py_XINCREF(entry.context);
+    take_references(&entry);
     return pa_loop_push(loop, entry);
 }
 
@@ -344,16 +349,16 @@ static bool is_own_thread(const pa_loop *loop)
     return loop->thread_id != NULL && !loop->sleeping && !loop->closed && PyThread_get_thread_ident() == loop->thread_ident;
 }
 
-/* Puts the handle into the inbox and wakes the loop if it may be asleep. Nothing is raised under the lock: raising makes objects, which
- * may collect garbage, and a finalizer may call call_soon_threadsafe. */
-static int post(pa_loop *loop, PyObject *handle)
+/* Puts the entry into the inbox, which takes new references, and wakes the loop if it may be asleep. Nothing is raised under the lock:
+ * raising makes objects, which may collect garbage, and a finalizer may call call_soon_threadsafe. */
+static int post(pa_loop *loop, pa_ready entry)
 {
     int rc = 0;
     pa_mutex_lock(&loop->inbox_lock);
     bool closed = loop->closed;
-    bool pushed = !closed && pa_ready_ring_push(&loop->inbox, (pa_ready){.kind = PA_READY_HANDLE, .a = handle}) == 0;
+    bool pushed = !closed && pa_ready_ring_push(&loop->inbox, entry) == 0;
     if (pushed) {
-        Py_INCREF(handle);
+        take_references(&entry);
         if (loop->sleeping) {
             loop->sleeping = false; /* once is enough until it sleeps again */
             rc = signal_wakeup(loop);
@@ -384,7 +389,7 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
         handle = schedule(loop, call.callback, call.args, call.context);
     } else {
         handle = pa_handle_new_threadsafe(loop, call.callback, call.args, call.context);
-        if (handle != NULL && (is_own_thread(loop) ? add(loop, handle) : post(loop, handle)) < 0)
+        if (handle != NULL && (is_own_thread(loop) ? add(loop, handle) : post(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = handle})) < 0)
             Py_CLEAR(handle);
     }
     if (handle != NULL && over & (PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF) && call_check(loop, st->names._write_to_self) < 0)
@@ -392,6 +397,28 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
 done:
     Py_DECREF(call.args);
     return handle;
+}
+
+int pa_loop_soon_threadsafe(pa_loop *loop, PyObject *callback, PyObject *arg)
+{
+    if (loop->debug || (pa_loop_overrides(loop) & (PA_OVER_SOON_THREADSAFE | PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF))) {
+        PyObject *result = PyObject_CallMethodObjArgs((PyObject *)loop, loop->st->names.call_soon_threadsafe, callback, arg, NULL);
+        Py_XDECREF(result);
+        return result != NULL ? 0 : -1;
+    }
+    PyObject *context = PyContext_CopyCurrent(); /* this thread's */
+    if (context == NULL)
+        return -1;
+    pa_ready entry = {.kind = PA_READY_CALLBACK, .a = callback, .b = arg, .context = context};
+    int rc;
+    if (!is_own_thread(loop)) {
+        rc = post(loop, entry);
+    } else if ((rc = raise_if_closed(loop)) == 0) {
+        take_references(&entry);
+        rc = pa_loop_push(loop, entry);
+    }
+    Py_DECREF(context);
+    return rc;
 }
 
 static PyObject *sched_write_to_self(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -490,7 +517,8 @@ static int check_comparable(pa_loop *loop, PyObject *when)
 {
     if (loop->timers.len == 0)
         return 0;
-    PyObject *parent = PyObject_GetAttr(pa_timer_handle(loop->st, loop->timers.items[(loop->timers.len - 1) / 2]), loop->st->names._when);
+    PyObject *handle = pa_loop_timer_of(loop, loop->timers.items[(loop->timers.len - 1) / 2]);
+    PyObject *parent = handle != NULL ? PyObject_GetAttr(handle, loop->st->names._when) : NULL;
     int rc = parent != NULL ? PyObject_RichCompareBool(when, parent, Py_LT) : -1;
     Py_XDECREF(parent);
     return rc < 0 ? -1 : 0;

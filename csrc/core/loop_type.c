@@ -6,6 +6,7 @@
  *
  * Everything is usable from __new__ on; the poller comes with _open(), which pyasync.EventLoop.__init__ calls.
  */
+#include "core/deadline.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/args.h"
@@ -23,6 +24,16 @@ pa_loop *pa_loop_from(pa_state *st, PyObject *obj)
 }
 
 pa_state *pa_loop_state(pa_loop *loop) { return loop->st; }
+PyObject *pa_loop_executor(pa_loop *loop, PyObject *given)
+{
+    if (loop->closed || loop->debug || (pa_loop_overrides(loop) & PA_OVER_SCHEDULING))
+        return NULL;
+    PyObject *own = loop->cold[PA_COLD_DEFAULT_EXECUTOR];
+    if (given != Py_None)
+        return given;
+    return own != NULL && own != Py_None && loop->cold[PA_COLD_EXECUTOR_SHUTDOWN_CALLED] == Py_False ? own : NULL;
+}
+
 int pa_loop_is_closed(const pa_loop *loop) { return loop->closed; }
 int pa_loop_is_debug(const pa_loop *loop) { return loop->debug; }
 int pa_loop_is_running(const pa_loop *loop) { return loop->thread_id != NULL; }
@@ -52,7 +63,10 @@ static void drop_timers(pa_loop *loop)
 {
     pa_heap_entry *first;
     while ((first = pa_heap_min(&loop->timers)) != NULL)
-        Py_DECREF(pa_loop_take_timer(loop, first));
+        if (first->owner != NULL)
+            pa_deadline_drop((pa_deadline *)first);
+        else
+            Py_DECREF(pa_loop_take_timer(loop, first));
     pa_heap_free(&loop->timers);
     pa_heap_init(&loop->timers);
 }
@@ -104,7 +118,8 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->selector);
     Py_VISIT(loop->scheduled_list);
     for (size_t i = 0; i < loop->timers.len; i++)
-        Py_VISIT(pa_timer_handle(loop->st, loop->timers.items[i]));
+        Py_VISIT(loop->timers.items[i]->owner != NULL ? (PyObject *)loop->timers.items[i]->owner
+                                                     : pa_timer_handle(loop->st, loop->timers.items[i]));
     int rc = traverse_ring(&loop->ready, visit, arg);
     if (rc == 0)
         rc = traverse_ring(&loop->inbox, visit, arg);

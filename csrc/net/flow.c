@@ -52,8 +52,7 @@ int pa_flow_maybe_resume(pa_transport *self)
 
 /* ---- Limits ---- */
 
-/* A limit in whole bytes. 0 or -1. */
-static int to_bytes(PyObject *limit, size_t *out)
+int pa_flow_limit_to_bytes(PyObject *limit, bool up, size_t *out)
 {
     if (PyLong_Check(limit)) {
         int overflow;
@@ -66,7 +65,7 @@ static int to_bytes(PyObject *limit, size_t *out)
     double value = PyFloat_AsDouble(limit);
     if (value == -1.0 && PyErr_Occurred())
         return -1;
-    *out = value >= (double)PY_SSIZE_T_MAX ? (size_t)PY_SSIZE_T_MAX : (size_t)floor(value);
+    *out = value >= (double)PY_SSIZE_T_MAX ? (size_t)PY_SSIZE_T_MAX : (size_t)(up ? ceil(value) : floor(value));
     return 0;
 }
 
@@ -110,8 +109,8 @@ static PyObject *set_write_buffer_limits(PyObject *op, PyObject *const *args, Py
     PyObject *low = v[1] != NULL && v[1] != Py_None ? Py_NewRef(v[1]) : NULL;
     PyObject *result = NULL;
     size_t high_bytes, low_bytes;
-    if (complete_limits(&high, &low) < 0 || check_limits(high, low) < 0 || to_bytes(high, &high_bytes) < 0 ||
-        to_bytes(low, &low_bytes) < 0 || pa_stream_flush(self) < 0)
+    if (complete_limits(&high, &low) < 0 || check_limits(high, low) < 0 || pa_flow_limit_to_bytes(high, false, &high_bytes) < 0 ||
+        pa_flow_limit_to_bytes(low, false, &low_bytes) < 0 || pa_stream_flush(self) < 0)
         goto done;
     self->high = high_bytes;
     self->low = low_bytes;

@@ -14,6 +14,7 @@
  */
 #include "net/transport.h"
 #include "core/future.h"
+#include "net/tls.h"
 #include "rt/args.h"
 #include "rt/error.h"
 #include <errno.h>
@@ -23,6 +24,7 @@ enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was
 
 #define READ_ERROR "Fatal read error on socket transport"
 #define DATA_ERROR "Fatal error: protocol.data_received() call failed."
+#define UPDATED_ERROR "Fatal error: protocol.buffer_updated() call failed."
 #define WRITE_ERROR "Fatal write error on socket transport"
 #define LOST_WRITE "socket.send() raised exception."
 
@@ -93,6 +95,19 @@ static int read_eof(pa_transport *self)
     return keep ? pa_stream_want(self, 0, PA_POLL_IN) : pa_transport_close(self);
 }
 
+/* The protocol reads out of the buffer while it calls its own protocol: nobody else may read into it meanwhile. */
+static int give_to_tls(pa_transport *self, char *buffer, size_t len)
+{
+    pa_loop *loop = self->loop;
+    PyObject *loop_obj = Py_NewRef(self->loop_obj), *protocol = Py_NewRef(self->protocol);
+    pa_loop_take_read_buffer(loop);
+    int rc = pa_tls_receive(protocol, buffer, len);
+    pa_loop_return_read_buffer(loop, buffer);
+    Py_DECREF(protocol);
+    Py_DECREF(loop_obj);
+    return rc == 0 ? 0 : pa_transport_fatal_raised(self, UPDATED_ERROR);
+}
+
 static int read_data(pa_transport *self)
 {
     size_t size;
@@ -104,6 +119,8 @@ static int read_data(pa_transport *self)
         return no_data(self, n);
     if (n == 0)
         return read_eof(self);
+    if (self->tls)
+        return give_to_tls(self, buffer, (size_t)n);
     if (self->streams) {
         PyObject *protocol = Py_NewRef(self->protocol);
         int received = self->st->receive_stream(protocol, buffer, (size_t)n);
@@ -143,7 +160,7 @@ static int buffer_updated(pa_transport *self, ssize_t n)
     PyObject *result = nbytes != NULL ? pa_transport_call(self, self->st->names.buffer_updated, nbytes) : NULL;
     Py_XDECREF(nbytes);
     if (result == NULL)
-        return pa_transport_fatal_raised(self, "Fatal error: protocol.buffer_updated() call failed.");
+        return pa_transport_fatal_raised(self, UPDATED_ERROR);
     Py_DECREF(result);
     return 0;
 }
@@ -173,7 +190,7 @@ static int read_ready(pa_transport *self)
 {
     if (self->conn_lost)
         return 0;
-    return self->buffered ? read_into_protocol(self) : read_data(self);
+    return self->buffered && !self->tls ? read_into_protocol(self) : read_data(self);
 }
 
 /* ---- Writing ---- */
@@ -372,6 +389,33 @@ static int write_mutable(pa_transport *self, PyObject *data)
     return -1;
 }
 
+static int check_not_busy(pa_transport *self)
+{
+    return check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress");
+}
+
+static int send_now(pa_transport *self)
+{
+    pa_loop_undefer(self->loop, &self->flush);
+    return self->blocked ? PUT_OFF : pa_write_queue_send(&self->queue, self->fd);
+}
+
+int pa_stream_send(pa_transport *self, PyObject *owner, const char *data, size_t len)
+{
+    if (check_not_busy(self) < 0)
+        return -1;
+    if (self->conn_lost)
+        return pa_transport_count_lost_write(self, LOST_WRITE);
+    if (owner != NULL)
+        return pa_write_queue_push_bytes(&self->queue, owner) < 0 ? -1 : settle(self, send_now(self));
+    if (pa_write_queue_push_borrowed(&self->queue, data, len) < 0)
+        return -1;
+    int status = send_now(self);
+    if (pa_write_queue_own_tail(&self->queue) < 0)
+        return pa_transport_fatal_raised(self, WRITE_ERROR);
+    return settle(self, status);
+}
+
 static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"data", NULL};
@@ -380,8 +424,7 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
-    if (check_type(data) < 0 ||
-        check_writable(self, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress") < 0)
+    if (check_type(data) < 0 || check_not_busy(self) < 0)
         return NULL;
     int rc = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0 : PyObject_IsTrue(data);
     if (rc > 0) {

@@ -195,7 +195,7 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
         return 0;
     self->lost = true;
     self->closing = true;
-    if (self->conn_lost == 0)
+    if (self->conn_lost == 0 && !self->is_pipe)
         self->conn_lost = 1;
     pa_watch_detach(self->loop, &self->watch);
     pa_stream_drop_queue(self);
@@ -228,6 +228,7 @@ static int set_protocol(pa_transport *self, PyObject *protocol)
         return -1;
     self->buffered = buffered;
     self->streams = PyObject_TypeCheck(protocol, self->st->StreamReaderProtocol);
+    self->tls = PyObject_TypeCheck(protocol, self->st->SSLProtocol);
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }
@@ -395,11 +396,11 @@ PyObject *pa_transport_accepted(pa_loop *loop, int fd, int family, int type, int
 /* ---- Collection ---- */
 
 /* The slots of asyncio's classes. Nothing of ours uses them, but who reaches for them past our names may have put something there. */
-static void for_base_slots(pa_transport *self, int (*each)(PyObject **slot, void *a, void *b), void *a, void *b)
+static void for_base_slots(pa_state *st, PyObject *op, int (*each)(PyObject **slot, void *a), void *a)
 {
-    for (PyTypeObject *type = self->st->aio_FlowControlMixin; type != NULL; type = type->tp_base)
+    for (PyTypeObject *type = st->aio_FlowControlMixin; type != NULL; type = type->tp_base)
         for (PyMemberDef *member = type->tp_members; member != NULL && member->name != NULL; member++)
-            if (member->type == Py_T_OBJECT_EX && each((PyObject **)((char *)self + member->offset), a, b) != 0)
+            if (member->type == Py_T_OBJECT_EX && each((PyObject **)((char *)op + member->offset), a) != 0)
                 return;
 }
 
@@ -409,7 +410,7 @@ typedef struct {
     int result;
 } visit_call;
 
-static int visit_slot(PyObject **slot, void *a, void *b)
+static int visit_slot(PyObject **slot, void *a)
 {
     visit_call *call = a;
     if (*slot != NULL)
@@ -417,11 +418,20 @@ static int visit_slot(PyObject **slot, void *a, void *b)
     return call->result;
 }
 
-static int clear_slot(PyObject **slot, void *a, void *b)
+static int clear_slot(PyObject **slot, void *a)
 {
     Py_CLEAR(*slot);
     return 0;
 }
+
+int pa_transport_visit_slots(pa_state *st, PyObject *op, visitproc visit, void *arg)
+{
+    visit_call call = {visit, arg, 0};
+    for_base_slots(st, op, visit_slot, &call);
+    return call.result;
+}
+
+void pa_transport_clear_slots(pa_state *st, PyObject *op) { for_base_slots(st, op, clear_slot, NULL); }
 
 int pa_transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -438,9 +448,7 @@ int pa_transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->empty_waiter);
     Py_VISIT(self->high_obj);
     Py_VISIT(self->low_obj);
-    visit_call call = {visit, arg, 0};
-    for_base_slots(self, visit_slot, &call, NULL);
-    return call.result;
+    return pa_transport_visit_slots(self->st, op, visit, arg);
 }
 
 int pa_transport_clear(PyObject *op)
@@ -463,7 +471,7 @@ int pa_transport_clear(PyObject *op)
     Py_CLEAR(self->empty_waiter);
     Py_CLEAR(self->high_obj);
     Py_CLEAR(self->low_obj);
-    for_base_slots(self, clear_slot, NULL, NULL);
+    pa_transport_clear_slots(self->st, op);
     return 0;
 }
 

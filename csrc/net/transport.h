@@ -51,7 +51,9 @@ typedef struct {
     int family, type, proto; /* of the socket, for making `sock` */
     bool open;             /* there is a descriptor to close */
     bool closing, paused, eof, lost, buffered, protocol_paused, sock_held;
+    bool is_pipe;          /* conn_lost counts writes in vain and says nothing else: pipe.c */
     bool streams;          /* the protocol is a native StreamReaderProtocol */
+    bool tls;              /* ... a native SSLProtocol */
     bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */
     bool named;            /* `extra` has the addresses already: their family is not ours to translate */
     bool extra_done;
@@ -73,6 +75,9 @@ int pa_transport_traverse(PyObject *op, visitproc visit, void *arg);
 int pa_transport_clear(PyObject *op);
 void pa_transport_finalize(PyObject *op);
 void pa_transport_free(PyObject *op);
+/* The slots of asyncio's transport classes, for types that lie over them. */
+int pa_transport_visit_slots(pa_state *st, PyObject *op, visitproc visit, void *arg);
+void pa_transport_clear_slots(pa_state *st, PyObject *op);
 extern PyMethodDef pa_transport_common_methods[]; /* is_closing, set_protocol, get_protocol, _call_connection_lost */
 extern PyMethodDef pa_transport_methods[];        /* close, abort and others that go by the watch */
 extern PyMethodDef pa_reading_methods[];          /* is_reading, pause_reading, resume_reading: stream.c */
@@ -142,6 +147,10 @@ void pa_stream_drop_queue(pa_transport *self);
 /* Calls body(self) in that context (borrowed). What body returns; -1 if there is an exception. */
 int pa_stream_in_context(pa_transport *self, PyObject *context, int (*body)(pa_transport *));
 
+/* write() of `len` bytes at `data`, with an attempt to send them now. `owner`: the exact bytes object they lie in, or NULL: what cannot
+ * be sent is copied. 0 or -1. */
+int pa_stream_send(pa_transport *self, PyObject *owner, const char *data, size_t len);
+
 extern PyMethodDef pa_stream_methods[];
 
 /* ---- flow.c ---- */
@@ -150,6 +159,9 @@ extern PyMethodDef pa_stream_methods[];
  * 0; -1 with SystemExit or KeyboardInterrupt. */
 int pa_flow_maybe_pause(pa_transport *self);
 int pa_flow_maybe_resume(pa_transport *self);
+
+/* A limit in whole bytes, rounded down or up. 0 or -1. */
+int pa_flow_limit_to_bytes(PyObject *limit, bool up, size_t *out);
 
 extern PyMethodDef pa_flow_methods[];
 extern PyGetSetDef pa_flow_getsets[];

@@ -86,8 +86,21 @@ int pa_write_queue_own_tail(pa_write_queue *queue)
     return 0;
 }
 
-/* Drops the first `taken` bytes. */
-static void consume(pa_write_queue *queue, size_t taken)
+const pa_chunk *pa_write_queue_first(const pa_write_queue *queue) { return chunk_at(queue, 0); }
+
+size_t pa_write_queue_copy(const pa_write_queue *queue, char *to, size_t max)
+{
+    size_t copied = 0;
+    for (size_t i = 0; i < queue->len && copied < max; i++) {
+        const pa_chunk *chunk = chunk_at(queue, i);
+        size_t len = chunk->len < max - copied ? chunk->len : max - copied;
+        memcpy(to + copied, chunk->ptr, len);
+        copied += len;
+    }
+    return copied;
+}
+
+void pa_write_queue_consume(pa_write_queue *queue, size_t taken)
 {
     queue->bytes -= taken;
     while (taken > 0) {
@@ -142,7 +155,7 @@ static int move_all(pa_write_queue *queue, int fd, ssize_t (*move)(int, struct i
             return PA_QUEUE_FULL;
         if (taken < 0)
             return (int)taken;
-        consume(queue, (size_t)taken);
+        pa_write_queue_consume(queue, (size_t)taken);
         if ((size_t)taken < offered)
             return PA_QUEUE_FULL;
     }

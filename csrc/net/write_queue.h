@@ -46,6 +46,15 @@ int pa_write_queue_send(pa_write_queue *queue, int fd);
 /* The same for what need not be a socket: write(2) and writev(2). */
 int pa_write_queue_write(pa_write_queue *queue, int fd);
 
+/* ---- For who passes the bytes on without a descriptor ---- */
+
+/* The first chunk, of a queue that is not empty. */
+const pa_chunk *pa_write_queue_first(const pa_write_queue *queue);
+/* Copies up to `max` bytes from the front; how many. */
+size_t pa_write_queue_copy(const pa_write_queue *queue, char *to, size_t max);
+/* Drops the first `taken` bytes. */
+void pa_write_queue_consume(pa_write_queue *queue, size_t taken);
+
 /* ---- Datagrams: never joined, sent one by one by whoever knows how. A queue holds either these or a stream. ---- */
 
 /* Appends an exact bytes object, also an empty one, that counts `cost` bytes more than it has. 0, or -1 with MemoryError. */

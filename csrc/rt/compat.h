@@ -122,6 +122,14 @@ static inline int pa_weakref_get(PyObject *ref, PyObject **out)
 #define PA_TPFLAGS_PREHEADER 0
 #endif
 
+/* As PyObject_Init, which is a call: an object from a free list that its type does not count lives again. */
+static inline void pa_object_init(PyObject *obj, PyTypeObject *type)
+{
+    Py_SET_TYPE(obj, type);
+    Py_INCREF(type);
+    _Py_NewReference(obj);
+}
+
 /* An object from a free list lives again: its type is set and counts it already. */
 static inline void pa_object_revive(PyObject *obj)
 {
@@ -271,12 +279,14 @@ static inline int pa_interpreter_is_supported(void)
 
 /* ---- Locks: nothing while the GIL does their work ---- */
 #ifdef Py_GIL_DISABLED
+#define PA_HAS_GIL 0
 #define PA_CRITICAL_BEGIN(obj) Py_BEGIN_CRITICAL_SECTION(obj)
 #define PA_CRITICAL_END() Py_END_CRITICAL_SECTION()
 typedef PyMutex pa_mutex;
 #define pa_mutex_lock(m) PyMutex_Lock(m)
 #define pa_mutex_unlock(m) PyMutex_Unlock(m)
 #else
+#define PA_HAS_GIL 1
 #define PA_CRITICAL_BEGIN(obj) {
 #define PA_CRITICAL_END() }
 typedef char pa_mutex;

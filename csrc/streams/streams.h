@@ -11,6 +11,7 @@
 #ifndef PA_STREAMS_STREAMS_H
 #define PA_STREAMS_STREAMS_H
 
+#include "rt/field.h"
 #include "rt/state.h"
 #include "streams/buffer.h"
 #include "sync/corofn.h"
@@ -66,17 +67,8 @@ int pa_streams_remember(pa_state *st);
 bool pa_reader_has_own_methods(pa_reader *self);
 bool pa_protocol_has_own_methods(pa_stream_protocol *self);
 
-/* Attributes. `closure` is the field's offset. */
-PyObject *pa_field_get(PyObject *self, void *closure);             /* NULL: None */
-int pa_field_set(PyObject *self, PyObject *value, void *closure);
-PyObject *pa_flag_get(PyObject *self, void *closure);
-int pa_flag_set(PyObject *self, PyObject *value, void *closure);
-
 /* asyncio's own method of that name, called on `self` with up to one argument (NULL: none). New. */
 PyObject *pa_streams_ask_asyncio(PyObject *aio_class, const char *name, PyObject *self, PyObject *arg);
-
-/* raise exc */
-void pa_streams_raise(PyObject *exc);
 
 /* The caller's stack, if the loop is in debug mode; else NULL. New. 0 or -1. */
 int pa_streams_source_traceback(pa_state *st, PyObject *loop, PyObject **out);

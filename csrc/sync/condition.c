@@ -9,6 +9,7 @@
  */
 #include "sync/condition.h"
 #include "rt/args.h"
+#include "rt/call.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/lock.h"
@@ -54,6 +55,13 @@ static PyObject *plain_lock(PyObject *self)
     condition *c = (condition *)self;
     return c->lock != NULL && !(overrides(self) & METHODS) && pa_lock_is_plain(c->bound.st, c->lock) ? c->lock : NULL;
 }
+
+int pa_condition_is_plain(pa_state *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->Condition) && overrides(obj) == 0 && plain_lock(obj) != NULL;
+}
+
+PyObject *pa_condition_lock(PyObject *self) { return ((condition *)self)->lock; }
 
 /* 1, 0 or -1. */
 static int is_locked(PyObject *self)
@@ -262,9 +270,11 @@ static const pa_op_kind wait_for_kind = {"wait_for", "Condition.wait_for", wait_
 static const pa_op_kind enter_kind = {"__aenter__", PA_WITH_ENTER, enter_run, NULL};
 static const pa_op_kind exit_kind = {"__aexit__", PA_WITH_EXIT, exit_run, NULL};
 
+PyObject *pa_condition_wait(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &wait_kind, self); }
+
 static PyObject *condition_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Condition.wait", nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &wait_kind, self);
+    return pa_corofn_no_args("Condition.wait", nargs, kwnames) < 0 ? NULL : pa_condition_wait(self);
 }
 
 static PyObject *condition_wait_for(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -316,19 +326,19 @@ static PyObject *condition_notify(PyObject *self, PyObject *const *args, Py_ssiz
 
 static PyObject *condition_notify_private(PyObject *self, PyObject *n) { return native_notify(self, n) < 0 ? NULL : Py_NewRef(Py_None); }
 
-static PyObject *condition_notify_all(PyObject *self, PyObject *unused)
+int pa_condition_notify_all(PyObject *self)
 {
-    PyObject *n = PyLong_FromSize_t(pa_waiters_len(((condition *)self)->waiters)), *result = NULL;
+    PyObject *n = PyLong_FromSize_t(pa_waiters_len(((condition *)self)->waiters));
+    int rc = -1;
     if (n != NULL && (overrides(self) & NOTIFY))
-        result = PyObject_CallMethodOneArg(self, PA_BOUND(self)->st->names.notify, n);
-    else if (n != NULL && checked_notify(self, n) == 0)
-        result = Py_NewRef(Py_None);
+        rc = pa_call_nothing(PyObject_CallMethodOneArg(self, PA_BOUND(self)->st->names.notify, n));
+    else if (n != NULL)
+        rc = checked_notify(self, n);
     Py_XDECREF(n);
-    if (result == NULL)
-        return NULL;
-    Py_DECREF(result);
-    Py_RETURN_NONE;
+    return rc;
 }
+
+static PyObject *condition_notify_all(PyObject *self, PyObject *unused) { return pa_call_none(pa_condition_notify_all(self)); }
 
 static PyObject *condition_repr(PyObject *self)
 {
@@ -336,6 +346,23 @@ static PyObject *condition_repr(PyObject *self)
     if (locked < 0)
         return NULL;
     return pa_bound_repr(self, PyUnicode_FromString(locked ? "locked" : "unlocked"), pa_waiters_len(((condition *)self)->waiters));
+}
+
+/* asyncio assigns the lock's three methods to the condition, where they hide those of a class. Here they are attributes already, and it
+ * is only done where a class has others; but what is no lock is refused. 0 or -1. */
+static int take_methods(PyObject *self, PyObject *lock)
+{
+    pa_state *st = PA_BOUND(self)->st;
+    PyObject *names[] = {st->names.locked, st->names.acquire, st->names.release};
+    int hides = overrides(self) & METHODS;
+    for (size_t i = 0; (hides || !pa_lock_is_plain(st, lock)) && i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *method = PyObject_GetAttr(lock, names[i]);
+        int rc = method == NULL ? -1 : hides ? PyObject_SetAttr(self, names[i], method) : 0;
+        Py_XDECREF(method);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int condition_init(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -349,20 +376,14 @@ static int condition_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *lock = given[0] != NULL && given[0] != Py_None ? Py_NewRef(given[0]) : PyObject_CallNoArgs(c->bound.st->visible_lock);
     if (lock == NULL)
         return -1;
-    /* as asyncio, which keeps all three: what is no lock is refused here */
-    PyObject *names_of[] = {c->bound.st->names.locked, c->bound.st->names.acquire, c->bound.st->names.release};
-    for (size_t i = 0; !pa_lock_is_plain(c->bound.st, lock) && i < Py_ARRAY_LENGTH(names_of); i++) {
-        PyObject *method = PyObject_GetAttr(lock, names_of[i]);
-        if (method == NULL) {
-            Py_DECREF(lock);
-            return -1;
-        }
-        Py_DECREF(method);
-    }
-    Py_XSETREF(c->lock, lock);
+    Py_XSETREF(c->lock, Py_NewRef(lock));
     Py_CLEAR(c->acquire);
     Py_CLEAR(c->release);
     Py_CLEAR(c->locked);
+    int rc = take_methods(self, lock);
+    Py_DECREF(lock);
+    if (rc < 0)
+        return -1;
     Py_CLEAR(c->waiters);
     return 0;
 }

@@ -73,16 +73,21 @@ static int all_cancelled(lock *l)
     return rc;
 }
 
+int pa_lock_try(PyObject *self)
+{
+    lock *l = (lock *)self;
+    int free = l->locked ? 0 : pa_waiters_len(l->waiters) == 0 ? 1 : all_cancelled(l);
+    if (free > 0)
+        l->locked = 1;
+    return free;
+}
+
 static PySendResult begin_acquire(pa_op *op)
 {
     lock *l = (lock *)op->self;
-    int free = l->locked ? 0 : pa_waiters_len(l->waiters) == 0 ? 1 : all_cancelled(l);
-    if (free < 0)
-        return PYGEN_ERROR;
-    if (free) {
-        l->locked = 1;
-        return PYGEN_RETURN;
-    }
+    int taken = pa_lock_try(op->self);
+    if (taken != 0)
+        return taken < 0 ? PYGEN_ERROR : PYGEN_RETURN;
     PyObject *future = pa_bound_future(op->self, overrides(op->self) & GET_LOOP);
     if (future == NULL)
         return PYGEN_ERROR;

@@ -4,15 +4,16 @@
 static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     pa_observer *observer = (pa_observer *)self;
-    if (PyVectorcall_NARGS(nargsf) != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes exactly one positional argument", observer->kind->qualname);
+    int bare = observer->kind->bare;
+    if (PyVectorcall_NARGS(nargsf) != !bare || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %s positional argument", observer->kind->qualname, bare ? "no" : "exactly one");
         return NULL;
     }
-    PyObject *future = Py_NewRef(args[0]);
+    PyObject *future = bare ? NULL : Py_NewRef(args[0]);
     Py_INCREF(self);
     int rc = observer->kind->done(observer, future);
     Py_DECREF(self);
-    Py_DECREF(future);
+    Py_XDECREF(future);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 

@@ -1,4 +1,4 @@
-/* A future's done-callback in C: what is a closure in asyncio's gather(), shield() or wait(). */
+/* A callback in C: what is a closure in asyncio's gather(), shield() or wait(), most of them a future's done-callback. */
 #ifndef PA_SYNC_OBSERVER_H
 #define PA_SYNC_OBSERVER_H
 
@@ -11,6 +11,7 @@ typedef struct {
     const char *qualname; /* __qualname__, which repr(future) and the exception handler's message show */
     /* `future` is done. Both are alive for the call. 0; -1 with an exception, which the loop reports. */
     int (*done)(pa_observer *self, PyObject *future);
+    int bare; /* it is no future's: called without an argument, `future` is NULL */
 } pa_observer_kind;
 
 /* Fields are the kind's to use as it likes; the objects are owned, visited and dropped at the end. */

@@ -4,6 +4,7 @@
  * whoever walks along it owns what it works on and looks at the length again.
  */
 #include "sync/waiters.h"
+#include "sync/traits.h"
 #include "core/future_impl.h"
 
 #define RING(self) (&((pa_waiters *)(self))->ring)
@@ -278,14 +279,18 @@ static PyType_Slot waiters_slots[] = {
     {0, NULL},
 };
 
-PyDoc_STRVAR(use_classes_doc, "_use_classes($module, event, lock, semaphore_wakes_all, condition_renotifies, /)\n--\n\n"
-             "Make these classes what queues and conditions make, and say how the running asyncio behaves.");
+PyDoc_STRVAR(use_classes_doc, "_use_classes($module, event, lock, condition, barrier, semaphore_wakes_all, condition_renotifies, /)\n--\n\n"
+             "Make these classes what queues, conditions and barriers make, and say how the running asyncio behaves.");
 static PyObject *use_classes(PyObject *module, PyObject *args)
 {
+    static const char *const of_barrier[] = {"wait", "_block", "_release", "_wait", "_exit", NULL};
     pa_state *st = pa_state_of_module(module);
-    PyObject *event, *lock;
-    if (!PyArg_ParseTuple(args, "OOpp", &event, &lock, &st->semaphore_wakes_all, &st->condition_renotifies))
+    PyObject *event, *lock, *condition, *barrier;
+    if (!PyArg_ParseTuple(args, "OOOO!pp", &event, &lock, &condition, &PyType_Type, &barrier, &st->semaphore_wakes_all,
+                          &st->condition_renotifies) ||
+        pa_class_take(barrier, of_barrier, &st->joined_Barrier, &st->barrier_methods) < 0)
         return NULL;
+    Py_XSETREF(st->visible_condition, Py_NewRef(condition));
     Py_XSETREF(st->visible_event, Py_NewRef(event));
     Py_XSETREF(st->visible_lock, Py_NewRef(lock));
     Py_RETURN_NONE;

@@ -19,7 +19,9 @@ import sys
 import threading
 
 import cases_loop  # noqa: F401
+import cases_tls  # noqa: F401
 import cases_types  # noqa: F401
+import cases_waiting  # noqa: F401
 from cases import CASES, REPEAT
 
 STRETCH, STRETCHES = 16, 10                     # a case gets this many times as many rounds to come to rest

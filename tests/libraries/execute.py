@@ -6,16 +6,22 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import home
+from suites import Program
 
-WAYS = ("asyncio", "loop", "install")
+sys.path.append(str(home.HERE.parent))
+import renaming  # noqa: E402: it is in the folder above
+
+WAYS = ("asyncio", "loop", "install", "import")
 PYTEST = {
     "asyncio": ["-m", "pytest"],
     "loop": ["-m", "pytest"],                       # the plugin does it
     "install": ["-m", "pyasync", "-m", "pytest"],
+    "import": ["-m", "pytest"],                     # of edited copies
 }
 
 
@@ -32,7 +38,9 @@ class Run:
 
 
 def workplace(suite, folder):
-    """Copies what the tests need to folder."""
+    """Where the tests run, and what of them pytest is to collect. Copies what the tests of a suite need to folder."""
+    if isinstance(suite, Program):
+        return home.ROOT, [suite.file]
     if suite.copied:
         source = home.sdist(suite.name)
         for name in suite.copied:
@@ -44,6 +52,16 @@ def workplace(suite, folder):
         (folder / "pytest.ini").write_text("[pytest]\n")
     for name, text in suite.files.items():
         (folder / name).write_text(text)
+    return folder, [] if "--pyargs" in suite.arguments else suite.copied[:1]
+
+
+def edit(suite, python, place, importable):
+    """Lets the tests, and copies of the suite's packages, say `import pyasync as asyncio`."""
+    site, = python.parent.parent.glob("lib/python*/site-packages")
+    for package in suite.packages:
+        shutil.copytree(site / package, importable / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*place.rglob("*.py"), *(path for package in suite.packages for path in (importable / package).rglob("*.py"))]:
+        renaming.rename_in_file(path)
 
 
 def run(suite, way, python, prefix, *, chosen=(), timeout=300):
@@ -53,10 +71,13 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
         folder = pathlib.Path(folder)
         place = folder / "place"
         place.mkdir()
-        workplace(suite, place)
+        place, collected = workplace(suite, place)
+        home.importable(folder / "importable")
+        if way == "import":
+            edit(suite, python, place, folder / "importable")
         while True:
             before = len(result.tests)
-            finished, current, output = _process(suite, way, python, prefix, folder, place, result, chosen, timeout)
+            finished, current, output = _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout)
             if finished:
                 if len(result.tests) == before == 0:
                     result.trouble.append(f"no test was run\n{output[-3000:]}")
@@ -72,17 +93,17 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
     return result
 
 
-def _process(suite, way, python, prefix, folder, place, result, chosen, timeout):
+def _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout):
     """One process. Returns whether it came to its end, the test it was in when it did not, and its output."""
-    record, done, output_path = folder / "record", folder / "done", folder / "output"
+    record, done, only, output_path = (folder / name for name in ("record", "done", "only", "output"))
     record.write_text("")
     done.write_text("".join(json.dumps(test["node"]) + "\n" for test in result.tests.values()))
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "VIRTUAL_ENV"))}
-    env |= {"PYTHONPATH": str(home.importable()), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
-            "PYASYNC_DONE": str(done), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
+    only.write_text("".join(json.dumps(node) + "\n" for node in chosen))
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONWARNINGS", "VIRTUAL_ENV"))}
+    env |= {"PYTHONPATH": str(folder / "importable"), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
+            "PYASYNC_DONE": str(done), "PYASYNC_ONLY": str(only), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
     env.pop("PYASYNC_OWNER", None)
-    arguments = [*suite.arguments, *(() if chosen else suite_paths(suite)), *chosen]
-    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *arguments]
+    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *suite.arguments, *collected]
     with open(output_path, "wb") as output:
         process = subprocess.Popen(list(map(str, command)), env=env, cwd=place, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=output, start_new_session=True)
@@ -99,10 +120,6 @@ def _process(suite, way, python, prefix, folder, place, result, chosen, timeout)
     if hung:
         text += f"\nnothing happened for {timeout} s"
     return finished and not hung, current, text
-
-
-def suite_paths(suite):
-    return [] if "--pyargs" in suite.arguments or not suite.copied else [suite.copied[0]]
 
 
 def _wait(process, record, timeout):

@@ -1,4 +1,6 @@
 """Where a suite runs: its sdist and virtual environment, kept from run to run, and a network namespace of its own."""
+import contextlib
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -6,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -39,51 +42,56 @@ def call(*command, **options):
     """Runs a tool; Missing, with what it wrote, if it fails."""
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if done.returncode:
-        raise Missing(f"{' '.join(map(str, command))} failed:\n{done.stdout[-4000:]}")
+        raise Missing(f"{' '.join(map(str, command))} failed:\n{done.stdout[-1500:]}")
     return done.stdout
 
 
-def virtual_environment(name, install, unpinned=False):
+def virtual_environment(name, install):
     """The Python of a virtual environment with these packages in their pinned versions, without pyasync."""
-    key = hashlib.sha256("\n".join([sys.version, sys.base_prefix, *install, PINS.read_text()]).encode()).hexdigest()[:16]
-    folder = CACHE / f"venv-{name}-{sys.version_info[0]}.{sys.version_info[1]}"
-    python, stamp = folder / "bin" / "python", folder / "complete"
-    if not stamp.exists() or stamp.read_text() != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        call(sys.executable, "-m", "venv", folder)
-        pins = [] if unpinned else ["-c", PINS]
-        call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *pins, "pytest", *install)
-        stamp.write_text(key)
+    key = hashlib.sha256("\n".join([sys.version, sys.base_prefix, *install, PINS.read_text()]).encode()).hexdigest()[:12]
+    folder = CACHE / f"venv-{name}-{sys.version_info[0]}.{sys.version_info[1]}-{key}"
+    python, complete = folder / "bin" / "python", folder / "complete"
+    with locked(f"venv-{name}"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            call(sys.executable, "-m", "venv", folder)
+            call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", PINS, "pytest", *install)
+            complete.touch()
     return python
+
+
+@contextlib.contextmanager
+def locked(name):
+    """One run at a time makes what others will find."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sdist(name):
     """The folder of the unpacked sdist of that library, in its pinned version."""
     version = pinned(name)
     folder = CACHE / "sdists" / f"{name}-{version}"
-    if not folder.exists():
-        files = CACHE / "sdists" / f"{name}-{version}.files"
-        shutil.rmtree(files, ignore_errors=True)
-        call(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", name,
-             "-d", files, f"{name}=={version}")
-        archive, = files.iterdir()
-        with tarfile.open(archive) as tar:
-            tar.extractall(files / "unpacked", filter="data")
-        unpacked, = (files / "unpacked").iterdir()
-        unpacked.rename(folder)
-        shutil.rmtree(files)
+    with locked(f"sdist-{name}"):
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+                call(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", name,
+                     "-d", f"{made}/files", f"{name}=={version}")
+                archive, = pathlib.Path(made, "files").iterdir()
+                with tarfile.open(archive) as tar:
+                    tar.extractall(f"{made}/unpacked", filter="data")
+                unpacked, = pathlib.Path(made, "unpacked").iterdir()
+                unpacked.rename(folder)
     return folder
 
 
-def importable():
-    """A folder for PYTHONPATH with this checkout's pyasync and the plugin, and nothing else of the checkout."""
-    folder = CACHE / "importable" / hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+def importable(folder):
+    """Makes folder, for PYTHONPATH: this checkout's pyasync and the plugin are in it, and nothing else of the checkout."""
+    folder.mkdir()
     for target in (ROOT / "pyasync", HERE / "plugin" / "pyasync_way.py"):
-        link = folder / target.name
-        if not link.is_symlink():
-            link.symlink_to(target)
-    return folder
+        (folder / target.name).symlink_to(target)
 
 
 def namespace():

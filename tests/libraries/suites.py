@@ -4,8 +4,12 @@ install     what is installed beside pytest; the library itself is, in the versi
 copied      what of the sdist is copied to where the tests run: the tests and pytest's settings, never the library
 arguments   for pytest
 files       written there, by name
+packages    what is rewritten beside the tests for the way `import`: the library, and what makes its loops; none: that way does not apply
 """
+import pathlib
 from dataclasses import dataclass, field
+
+PROGRAMS_FOLDER = pathlib.Path(__file__).parent / "programs"
 
 
 @dataclass(frozen=True)
@@ -16,17 +20,24 @@ class Suite:
     arguments: tuple = ()
     files: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
+    packages: tuple = ()
+
+    @property
+    def ways(self):
+        return ("asyncio", "loop", "install", "import") if self.packages else ("asyncio", "loop", "install")
 
 
 @dataclass(frozen=True)
 class Program:
-    """A file of programs/, which is about that library."""
+    """A file of programs/: its tests have the way they run by in their names."""
     name: str
     install: tuple
+    arguments: tuple = ()
+    environment: dict = field(default_factory=dict)
 
     @property
     def file(self):
-        return f"test_{self.name.replace('-', '_')}.py"
+        return PROGRAMS_FOLDER / f"test_{self.name.replace('-', '_')}.py"
 
 
 # What tornado's own runner (python -m tornado.test) does before: each test has to log nothing.
@@ -36,19 +47,32 @@ logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 # Run when nothing is named, in this order: the short ones first.
 SUITES = (
-    Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",)),
+    Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",),
+          packages=("aiojobs", "aiohttp", "pytest_asyncio", "pytest_aiohttp")),
     Suite("pytest-asyncio", ("pytest-asyncio", "hypothesis"), copied=("tests", "docs", "pyproject.toml", "setup.cfg")),
-    Suite("httpcore", ("httpcore[asyncio,http2,socks,trio]", "pytest-httpbin", "pytest-trio"), arguments=("-o", "addopts=")),
+    Suite("httpcore", ("httpcore[asyncio,http2,socks,trio]", "pytest-httpbin", "pytest-trio"), arguments=("-o", "addopts="),
+          packages=("httpcore", "anyio")),
     Suite("starlette", ("starlette[full]", "httpx2[zstd]", "blockbuster", "trio", "importlib-metadata", "opentelemetry-sdk"),
-          arguments=("-o", "addopts=")),
+          arguments=("-o", "addopts="), packages=("starlette", "anyio")),
     Suite("aiohttp", ("aiohttp", "blockbuster", "freezegun", "isal", "zlib_ng", "pkgconfig", "proxy.py", "pytest-mock", "pytest-timeout",
                       "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme", "gunicorn"),
           copied=("tests", "examples", "pytest.ini", "requirements"),
-          arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal")),
+          # addopts asks for xdist and coverage. Its benchmarks are left out; fast leaves out a garbage collection after each test.
+          arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal", "--ignore-glob=tests/test_benchmarks_*",
+                     "--aiohttp-fast")),
     Suite("tornado", ("tornado", "twisted"), copied=(), arguments=("-p", "no:logging", "-p", "quiet_access_log", "--pyargs", "tornado"),
           files={"quiet_access_log.py": QUIET}, environment={"ASYNC_TEST_TIMEOUT": "25"}),
     Suite("pyzmq", ("pyzmq", "tornado", "pytest-asyncio"), copied=("tests", "pytest.ini")),
 )
 
-PROGRAMS = ()
+PROGRAMS = (
+    Program("websockets", ("websockets",)),
+    Program("redis", ("redis",)),
+    Program("asyncpg", ("asyncpg",)),
+    Program("grpcio", ("grpcio",)),
+    Program("hypercorn", ("hypercorn", "httpx[http2]")),
+    Program("trio-asyncio", ("trio-asyncio", "anyio", "trio")),
+    Program("uvicorn", ("uvicorn", "fastapi")),
+    Program("distributed", ("distributed",)),
+)
 BY_NAME = {entry.name: entry for entry in (*SUITES, *PROGRAMS)}

@@ -17,8 +17,8 @@ def big():
     return {"size": SIZE, "digest": digest.hexdigest()}
 
 
-def test_exchange(way, check_kind, run_program, tls, big):
-    result = json.loads(run_program(way, "aiohttp_exchange", *tls))
+def test_exchange(way, check_kind, run_program, issued, big):
+    result = json.loads(run_program(way, "aiohttp_exchange", *issued))
     assert sorted(result) == ["tcp", "tls"]
     for part in result.values():
         server = part.pop("server")

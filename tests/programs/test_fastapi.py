@@ -88,13 +88,13 @@ def way(request):
 
 
 @pytest.fixture(params=["tcp", "tls"])
-def server(request, way, tls, tmp_path, programs):
+def server(request, way, issued, tmp_path, programs):
     args = WAYS[way]
     if way == "import as asyncio":
         args = programs.command(way, "fastapi_serve", tmp_path)
     context = None
     if request.param == "tls":
-        certificate, key, authority = tls
+        certificate, key, authority = issued
         args = [*args, "--ssl-certfile", certificate, "--ssl-keyfile", key]
         context = ssl.create_default_context(cafile=authority)
     server = Server(args, programs.HERE, programs.environment(), context)

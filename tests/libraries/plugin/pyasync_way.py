@@ -1,9 +1,10 @@
 """A pytest plugin that puts a suite on asyncio or on pyasync and writes down what came of each test.
 
 It is loaded by name in a process that knows nothing of this checkout, so it needs only pytest. Environment:
-  PYASYNC_WAY     asyncio, loop or install (see ways() below)
+  PYASYNC_WAY     asyncio, loop, install or import (see set_up() below)
   PYASYNC_RECORD  the file that gets one JSON object a line
   PYASYNC_DONE    a file with the tests that are not to be run, one a line
+  PYASYNC_ONLY    a file with those that are; empty or none: all
   PYASYNC_OWNER   set here: the process whose tests are recorded. Pytests that a test starts, in this process or another, are put on
                   the same loops, and only the loops that they make are recorded.
 """
@@ -41,9 +42,10 @@ def count_loops():
 
 
 def set_up():
-    """asyncio: nothing. loop: asyncio with pyasync's loops, and everything else its own. install: pyasync.install()."""
+    """asyncio: nothing. loop: asyncio with pyasync's loops, and everything else its own. install: pyasync.install(). import: what is
+    run has been edited already."""
     count_loops()
-    if WAY == "asyncio":
+    if WAY in ("asyncio", "import"):
         return
     import pyasync
     if WAY == "install":
@@ -70,15 +72,14 @@ class Recorder:
     def __init__(self):
         self.before = dict(made)
         self.reports = []
-        with open(os.environ["PYASYNC_DONE"]) as file:
-            self.done = {line.rstrip("\n") for line in file}
+        self.done, self.only = listed("PYASYNC_DONE"), listed("PYASYNC_ONLY")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config, items):
-        done = [item for item in items if quoted(item.nodeid) in self.done]
-        if done:
-            config.hook.pytest_deselected(items=done)
-            items[:] = [item for item in items if quoted(item.nodeid) not in self.done]
+        kept = [item for item in items if item.nodeid not in self.done and (not self.only or item.nodeid in self.only)]
+        if len(kept) < len(items):
+            config.hook.pytest_deselected(items=list(set(items).difference(kept)))
+            items[:] = kept
 
     def pytest_collectreport(self, report):
         if report.failed:
@@ -102,8 +103,9 @@ class Recorder:
         write(event="finished", status=int(exitstatus), loops=made)
 
 
-def quoted(nodeid):
-    return json.dumps(nodeid)
+def listed(variable):
+    with open(os.environ.get(variable, os.devnull)) as file:
+        return set(map(json.loads, file))
 
 
 recorder = Recorder() if is_owner else None

@@ -1,12 +1,14 @@
 """Programs of libraries whose own tests are not on PyPI, as in tests/programs: each in a process of its own, on asyncio (the control)
 and by every way into pyasync. `python tests/libraries NAME` makes an environment with the library; without it the tests are skipped.
 """
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -57,9 +59,14 @@ class Server:
         self.process.wait(30)
 
 
-def free_port():
+def unused_port():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
+
+
+@pytest.fixture
+def free_port():
+    return unused_port()
 
 
 def is_listening(port):
@@ -75,7 +82,7 @@ def redis_server(tmp_path_factory):
     if program is None:
         pytest.skip("redis-server is not installed (Debian: redis-server)")
     folder = tmp_path_factory.mktemp("redis")
-    port, path = free_port(), folder / "socket"
+    port, path = unused_port(), folder / "socket"
     server = Server([program, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
                     folder, lambda: is_listening(port) and path.exists())
     yield port, str(path)
@@ -90,17 +97,21 @@ def postgres_program(name):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory, tls):
+def postgres_server(issued):
     """(port, folder of the Unix socket) of a PostgreSQL of our own, with TLS. It refuses to run as root: then it is run as nobody."""
-    folder = tmp_path_factory.mktemp("postgres")
-    data, port = folder / "data", free_port()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:      # pytest's folders are for their owner alone
+        with started_postgres(Path(folder), issued) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def started_postgres(folder, issued):
+    data, port = folder / "data", unused_port()
     nobody = {"user": "nobody"} if os.getuid() == 0 else {}
-    files = [Path(shutil.copy(path, folder)) for path in tls[:2]]
+    files = [Path(shutil.copy(path, folder)) for path in issued[:2]]
     if nobody:
         for path in (folder, *files):
             shutil.chown(path, **nobody)
-        for parent in (folder, *folder.parents[:2]):         # pytest's folders are for their owner alone
-            parent.chmod(0o755)
     files[1].chmod(0o600)
     subprocess.run([postgres_program("initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "--no-sync"], check=True,
                    capture_output=True, cwd=folder, **nobody)

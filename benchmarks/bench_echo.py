@@ -2,10 +2,8 @@
 
 A request is one message of so many bytes sent, and all of it received back and compared by the client. The value is
 the wall-clock time of a request over all connections (1 / requests a second); beside it stands the CPU time that the
-server process spent on one. The floor is the same client against a C server that only epolls, receives and sends.
+server process spent on one after the warm-up. The floor is the same client against a C server that only epolls, receives and sends.
 """
-import time
-
 import native
 from harness import Sample, asyncio, case
 
@@ -31,10 +29,9 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport.write(bytes(self.view[:nbytes]))
 
 
-def sample(load, cpu_seconds):
-    """The client's figures as a Sample; `cpu_seconds` went to all its requests, warm-up included."""
-    per_request = cpu_seconds / load["total_requests"]
-    return Sample(load["seconds"] / load["requests"], load["requests"], load["seconds"], per_request * load["requests"],
+def sample(load):
+    """The client's figures as a Sample."""
+    return Sample(load["seconds"] / load["requests"], load["requests"], load["seconds"], load["cpu_seconds"],
                   {key: load[key] for key in ("p50_us", "p99_us", "p999_us", "max_us")})
 
 
@@ -42,12 +39,10 @@ async def drive(server, connections, size, seconds, rate=None):
     """Let the client at a listening server of this loop; a Sample."""
     loop = asyncio.get_running_loop()
     host, port = server.sockets[0].getsockname()
-    cpu = time.process_time()
     load = await loop.run_in_executor(None, native.echo_load, f"{host}:{port}", connections, size, seconds, None, rate)
-    cpu = time.process_time() - cpu
     server.close()
     await server.wait_closed()
-    return sample(load, cpu)
+    return sample(load)
 
 
 async def serve_protocol(factory, connections, size, seconds):
@@ -58,8 +53,8 @@ async def serve_protocol(factory, connections, size, seconds):
 def c_server(connections, size, rate=None):
     def measure(seconds):
         with native.EchoServer() as server:
-            load = native.echo_load(server.address, connections, size, seconds, rate=rate)
-        return sample(load, server.cpu_seconds)
+            load = native.echo_load(server.address, connections, size, seconds, rate=rate, clock=server.cpu_clock)
+        return sample(load)
     return measure
 
 

@@ -6,7 +6,6 @@ imports; in the others the loop comes from the loop's factory. What the librarie
 import importlib.util
 import socket
 import struct
-import time
 
 import native
 from bench_echo import sample
@@ -49,9 +48,8 @@ def first_answer(address):
 async def ask(address, seconds, **what):
     """The client against a server that runs already; a Sample."""
     loop = asyncio.get_running_loop()
-    cpu = time.process_time()
     load = await loop.run_in_executor(None, lambda: native.load("{}:{}".format(*address), CONNECTIONS, seconds=seconds, **what))
-    return sample(load, time.process_time() - cpu)
+    return sample(load)
 
 
 async def ask_http(address, seconds):

@@ -1,7 +1,7 @@
 """The cost of one operation as what there is of its kind grows from 10 to 1,000,000. scaling.py measures and draws these.
 
-A case `timers@1000` does the operation among 1,000 others. Making those is not timed; what is timed is repeated until enough time has gone by, at
-least once. Two kinds of them: in some the many are idle, and one operation among them should cost what it costs
+A case `queue@1000` does the operation among 1,000 others. Making those is not timed; what is timed is repeated until enough
+time has gone by, at least once. Two kinds of them: in some the many are idle, and one operation among them should cost what it costs
 alone; in others all of the many take part, and the cost is that of one.
 """
 import gc
@@ -19,7 +19,7 @@ CURVES = {}
 
 
 async def steadily(seconds, step, per_step=1):
-    """Repeat the coroutine function until `seconds` have gone by, after a first time that does not count if it was a short one; a Sample."""
+    """Repeat the coroutine function until `seconds` have gone by, after a first time that does not count; a Sample."""
     gc.collect()
     began = time.perf_counter()
     await step()
@@ -236,7 +236,7 @@ async def lock_cancel(size, seconds):
         raise AssertionError("the lock was had")
 
     measured = await steadily(seconds, step)
-    for task in reversed(tasks):        # the newest first: from the old end asyncio's own cancelling is what takes the time
+    for task in tasks:                  # the oldest first: that is where the search begins
         task.cancel()
     return measured
 

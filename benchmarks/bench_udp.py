@@ -1,8 +1,6 @@
 """Echo of datagrams: the measured loop answers on one processor, the C client of bench_echo.py asks from another. The floor is a C server on
 one socket that receives and sends until nothing is there.
 """
-import time
-
 import native
 from bench_echo import sample
 from harness import asyncio, case
@@ -19,8 +17,7 @@ class Echo(asyncio.DatagramProtocol):
 def c_server(sockets, size):
     def measure(seconds):
         with native.EchoServer("udp") as server:
-            load = native.echo_load(f"udp:{server.address}", sockets, size, seconds)
-        return sample(load, server.cpu_seconds)
+            return sample(native.echo_load(f"udp:{server.address}", sockets, size, seconds, clock=server.cpu_clock))
     return measure
 
 
@@ -28,12 +25,10 @@ async def serve(sockets, size, seconds):
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
     host, port = transport.get_extra_info("sockname")
-    cpu = time.process_time()
     load = await loop.run_in_executor(None, native.echo_load, f"udp:{host}:{port}", sockets, size, seconds)
-    cpu = time.process_time() - cpu
     transport.close()
     await asyncio.sleep(0)
-    return sample(load, cpu)
+    return sample(load)
 
 
 @case("udp_1k", operation="datagram", times_itself=True, floor=c_server(10, 1024), about="datagrams of 1 KiB, 10 senders, one in flight each")

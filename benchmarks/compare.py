@@ -51,7 +51,8 @@ def complete(args):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(harness_topics())}, or names of cases; default: all but scaling")
+    parser.add_argument("topics", nargs="*", metavar="TOPIC",
+                        help=f"of {', '.join(harness_topics())}, or names of cases; default: all but scaling")
     add_measuring_arguments(parser, rounds=7, quick_rounds=3)
     parser.add_argument("--check", nargs="*", metavar="SET", help="compare to the targets in targets.toml (default set: core)")
     return complete(parser.parse_args())
@@ -107,7 +108,8 @@ def choose_columns(asked):
         if probe:
             usable[name] = probe["version"]
             if probe["asserts"]:
-                print(f"{name}: the extension was compiled with assertions (CFLAGS without -DNDEBUG?), IT IS SLOWER THAN ITS USERS'", file=sys.stderr)
+                print(f"{name}: the extension was compiled with assertions (CFLAGS without -DNDEBUG?), IT IS SLOWER THAN ITS USERS'",
+                      file=sys.stderr)
         elif asked:
             raise SystemExit(f"{name} cannot be measured: {error}")
         elif "ModuleNotFoundError" not in error:

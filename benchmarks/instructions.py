@@ -105,8 +105,8 @@ def version():
 
 
 def as_toml(known):
-    lines = ["# Instructions of one operation, written by `python benchmarks/instructions.py --update`: all of them, and those in pyasync's",
-             "# own extension. `--check` holds what it counts against this."]
+    lines = ["# Instructions of one operation, written by `python benchmarks/instructions.py --update`: all of them, and those in",
+             "# pyasync's own extension. `--check` holds what it counts against this."]
     for name, section in sorted(known.items()):
         lines += ["", f'["{name}"]', *(f'{key} = "{section[key]}"' for key in ("python", "compiler", "machine")), f'["{name}".counts]']
         lines += [f"{case} = {{all = {counts['all']}, own = {counts['own']}}}" for case, counts in section["counts"].items()]
@@ -163,7 +163,8 @@ def guard(update):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="cases or topics; those that need a load client or seconds cannot be counted")
+    parser.add_argument("cases", nargs="*", metavar="CASE",
+                        help="cases or topics; those that need a load client or seconds cannot be counted")
     parser.add_argument("--loops", default="asyncio,pyasync", help=f"comma-separated, of {', '.join(loops.COLUMNS)}")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help=f"compare the guarded operations to {COUNTS.name}")

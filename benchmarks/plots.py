@@ -70,7 +70,8 @@ def scaling(curves, about, path):
     for axes, (name, curve) in zip(grid.flat, curves.items()):
         operation, grows, law = about[name]
         for column, points in curve.items():
-            handles[column], = axes.plot(*zip(*[(size, cost * 1e6) for size, cost in points]), marker=".", color=COLOURS.get(column), label=column)
+            handles[column], = axes.plot([size for size, _ in points], [cost * 1e6 for _, cost in points], marker=".",
+                                         color=COLOURS.get(column))
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_title(f"{name} ({law})", fontsize=9, loc="left")

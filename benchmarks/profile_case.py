@@ -35,7 +35,8 @@ def py_spy(worker, seconds, out):
 def callgrind(worker, _seconds, out):
     native.counted()
     recorded = out.with_suffix(".callgrind")
-    run(["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={recorded}", *worker, "-n", OPERATIONS, "--count"])
+    run(["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={recorded}", *worker,
+         "-n", OPERATIONS, "--count"])
     run(["callgrind_annotate", "--threshold=90", recorded])
     return recorded, f"callgrind_annotate --inclusive=yes {recorded}, or kcachegrind"
 

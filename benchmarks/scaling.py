@@ -19,7 +19,7 @@ import loops
 import plots
 import report
 
-#: A flat curve may cost this many times more at its end than at 1,000 before it is remarked on: the caches are smaller than 1,000,000 tasks.
+#: A curve may cost this many times more at its end than at 1,000 before it is remarked on: caches are smaller than 1,000,000 tasks.
 FLAT, LOGARITHMIC = 2.0, 4.0
 FROM = 1000
 

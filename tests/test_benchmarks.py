@@ -210,8 +210,8 @@ def test_a_case_with_parts_is_shown_as_a_row_for_each(report, harness):
 @pytest.mark.timeout(300)
 def test_compare_writes_json_markdown_and_pictures(tmp_path):
     pytest.importorskip("matplotlib")
-    subprocess.run([sys.executable, str(BENCHMARKS / "compare.py"), "switch", "latency_1k", "--quick", "--rounds", "1", "--loops", "asyncio,pyasync",
-                    "--out", str(tmp_path)], check=True, capture_output=True, timeout=280)
+    subprocess.run([sys.executable, str(BENCHMARKS / "compare.py"), "switch", "latency_1k", "--quick", "--rounds", "1",
+                    "--loops", "asyncio,pyasync", "--out", str(tmp_path)], check=True, capture_output=True, timeout=280)
     assert {p.name for p in tmp_path.iterdir()} == {"results.json", "results.md", "tasks.svg", "latency.svg", "all.svg"}
     names = [b["metadata"]["name"] for b in json.loads((tmp_path / "results.json").read_text())["benchmarks"]]
     assert "switch[pyasync]" in names and "latency_1k p99.9[asyncio]" in names

@@ -1,5 +1,5 @@
 /* Load client of the benchmarks: as many connections as asked, on one thread, each sending a message and waiting for all of the
- * answer, which is compared. What it prints is one line of JSON.
+ * answer, which is compared. It prints "measuring" when the warm-up is over, and at the end a line of JSON.
  *
  *     echo_client [options] [udp:]HOST:PORT|/UNIX/PATH CONNECTIONS BYTES WARMUP_MS MEASURE_MS CPU
  *
@@ -324,11 +324,17 @@ static uint64_t run(conn *conns, uint64_t from, uint64_t until, uint64_t *total,
 {
     struct epoll_event events[EVENTS];
     uint64_t now = begin_ns, scheduled = 0, last_answer = begin_ns;
-    int rated = interval_ns > 0;
+    int rated = interval_ns > 0, announced = 0;
     for (int i = 0; !rated && i < connections; i++) {
         start_request(&conns[i], now);
     }
     while (rated ? *total < scheduled || due_ns(scheduled) < until : now < until || *measured == 0) {
+        if (!announced && now >= from) {
+            puts("measuring");
+            fflush(stdout);
+            announced = 1;
+            from = rated ? from : now;
+        }
         while (rated && due_ns(scheduled) <= now && due_ns(scheduled) < until) {
             int index = (int)(scheduled++ % (uint64_t)connections);
             conns[index].due_count++;
@@ -349,7 +355,7 @@ static uint64_t run(conn *conns, uint64_t from, uint64_t until, uint64_t *total,
             now = last_answer = now_ns();
             c->busy = 0;
             ++*total;
-            if ((rated ? c->started_ns : now) >= from) {
+            if (announced && (!rated || c->started_ns >= from)) {
                 uint64_t took = now - c->started_ns;
                 histogram[bucket_of(took)]++;
                 slowest_ns = took > slowest_ns ? took : slowest_ns;
@@ -392,6 +398,10 @@ int main(int argc, char **argv)
     uint64_t total = 0, measured = 0;
     begin_ns = now_ns();
     uint64_t took_ns = run(conns, begin_ns + warmup_ns, begin_ns + warmup_ns + measure_ns, &total, &measured);
+    if (measured == 0) {
+        errno = ETIMEDOUT;
+        die("nothing could be measured");
+    }
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"total_requests\": %llu, \"total_seconds\": %.6f, "
            "\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f}\n",
            (unsigned long long)measured, (double)took_ns / 1e9, (unsigned long long)total, (double)(now_ns() - begin_ns) / 1e9,

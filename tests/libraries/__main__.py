@@ -118,7 +118,7 @@ def run_program(program, options, kept):
 def run_suite(suite, options, prefix, kept):
     python = home.virtual_environment(suite.name, suite.install)
     control = None
-    for way in ("asyncio", *options.way):
+    for way in ("asyncio", *(way for way in options.way if way in suite.ways)):
         run = execute.run(suite, way, python, prefix, chosen=options.test, timeout=options.timeout)
         passed, failed, skipped = (count(run, outcome) for outcome in ("passed", "failed", "skipped"))
         print(f"{suite.name} {kept['version']} {way:8} {passed:6} passed {failed:5} failed {skipped:5} skipped  loops: "

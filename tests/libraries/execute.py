@@ -6,17 +6,22 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import home
 from suites import Program
 
-WAYS = ("asyncio", "loop", "install")
+sys.path.append(str(home.HERE.parent))
+import renaming  # noqa: E402: it is in the folder above
+
+WAYS = ("asyncio", "loop", "install", "import")
 PYTEST = {
     "asyncio": ["-m", "pytest"],
     "loop": ["-m", "pytest"],                       # the plugin does it
     "install": ["-m", "pyasync", "-m", "pytest"],
+    "import": ["-m", "pytest"],                     # of edited copies
 }
 
 
@@ -50,6 +55,15 @@ def workplace(suite, folder):
     return folder, [] if "--pyargs" in suite.arguments else suite.copied[:1]
 
 
+def edit(suite, python, place, importable):
+    """Lets the tests, and copies of the suite's packages, say `import pyasync as asyncio`."""
+    site, = python.parent.parent.glob("lib/python*/site-packages")
+    for package in suite.packages:
+        shutil.copytree(site / package, importable / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*place.rglob("*.py"), *(path for package in suite.packages for path in (importable / package).rglob("*.py"))]:
+        renaming.rename_in_file(path)
+
+
 def run(suite, way, python, prefix, *, chosen=(), timeout=300):
     """Runs the suite, or the chosen tests (node ids) of it."""
     result, begin = Run(), time.monotonic()
@@ -59,6 +73,8 @@ def run(suite, way, python, prefix, *, chosen=(), timeout=300):
         place.mkdir()
         place, collected = workplace(suite, place)
         home.importable(folder / "importable")
+        if way == "import":
+            edit(suite, python, place, folder / "importable")
         while True:
             before = len(result.tests)
             finished, current, output = _process(suite, way, python, prefix, folder, place, result, collected, chosen, timeout)

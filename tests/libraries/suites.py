@@ -4,6 +4,7 @@ install     what is installed beside pytest; the library itself is, in the versi
 copied      what of the sdist is copied to where the tests run: the tests and pytest's settings, never the library
 arguments   for pytest
 files       written there, by name
+packages    what is rewritten beside the tests for the way `import`: the library, and what makes its loops; none: that way does not apply
 """
 import pathlib
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ class Suite:
     arguments: tuple = ()
     files: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
+    packages: tuple = ()
+
+    @property
+    def ways(self):
+        return ("asyncio", "loop", "install", "import") if self.packages else ("asyncio", "loop", "install")
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,13 @@ logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 # Run when nothing is named, in this order: the short ones first.
 SUITES = (
-    Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",)),
+    Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",),
+          packages=("aiojobs", "aiohttp", "pytest_asyncio", "pytest_aiohttp")),
     Suite("pytest-asyncio", ("pytest-asyncio", "hypothesis"), copied=("tests", "docs", "pyproject.toml", "setup.cfg")),
-    Suite("httpcore", ("httpcore[asyncio,http2,socks,trio]", "pytest-httpbin", "pytest-trio"), arguments=("-o", "addopts=")),
+    Suite("httpcore", ("httpcore[asyncio,http2,socks,trio]", "pytest-httpbin", "pytest-trio"), arguments=("-o", "addopts="),
+          packages=("httpcore", "anyio")),
     Suite("starlette", ("starlette[full]", "httpx2[zstd]", "blockbuster", "trio", "importlib-metadata", "opentelemetry-sdk"),
-          arguments=("-o", "addopts=")),
+          arguments=("-o", "addopts="), packages=("starlette", "anyio")),
     Suite("aiohttp", ("aiohttp", "blockbuster", "freezegun", "isal", "zlib_ng", "pkgconfig", "proxy.py", "pytest-mock", "pytest-timeout",
                       "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme", "gunicorn"),
           copied=("tests", "examples", "pytest.ini", "requirements"),

@@ -17,11 +17,15 @@ import importlib.abc
 import importlib.machinery
 import inspect
 import os
+import pathlib
 import re
 import sys
 import unittest.async_case
 import warnings
 from asyncio import base_events, proactor_events, selector_events, unix_events  # noqa: F401: the Windows loop stays asyncio's
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+import renaming  # noqa: E402: it is in the folder above
 
 MODES = ("loop", "install", "import", "types", "types-task", "types-future", "types-call-soon", "types-asyncio")
 PACKAGE = os.environ.get("STDLIB_SUITE", "test.test_asyncio")   # another one where the command itself is tested
@@ -93,34 +97,11 @@ def _count_loops():
     asyncio.BaseEventLoop.__init__ = __init__
 
 
-class _Renamed(ast.NodeTransformer):
-    """Import statements that name asyncio name pyasync."""
-
-    def visit_Import(self, node):
-        found = []
-        for alias in node.names:
-            package, _, rest = alias.name.partition(".")
-            if package != "asyncio":
-                found.append(alias)
-            elif not rest:
-                found.append(ast.alias("pyasync", alias.asname or "asyncio"))
-            elif alias.asname:
-                found.append(ast.alias("pyasync." + rest, alias.asname))
-            else:
-                found += [ast.alias("pyasync", "asyncio"), ast.alias("pyasync." + rest)]
-        return ast.copy_location(ast.Import(found), node)
-
-    def visit_ImportFrom(self, node):
-        if node.level == 0 and node.module.partition(".")[0] == "asyncio":
-            node.module = "pyasync" + node.module.removeprefix("asyncio")
-        return node
-
-
 class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, name):                     # never the cached bytecode of the original
         path = self.get_filename(name)
-        tree = _Renamed().visit(ast.parse(self.get_data(path), path))
+        tree = renaming.Renamed().visit(ast.parse(self.get_data(path), path))
         return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
 
 

@@ -1,7 +1,7 @@
 """A pytest plugin that puts a suite on asyncio or on pyasync and writes down what came of each test.
 
 It is loaded by name in a process that knows nothing of this checkout, so it needs only pytest. Environment:
-  PYASYNC_WAY     asyncio, loop or install (see ways() below)
+  PYASYNC_WAY     asyncio, loop, install or import (see set_up() below)
   PYASYNC_RECORD  the file that gets one JSON object a line
   PYASYNC_DONE    a file with the tests that are not to be run, one a line
   PYASYNC_ONLY    a file with those that are; empty or none: all
@@ -42,9 +42,10 @@ def count_loops():
 
 
 def set_up():
-    """asyncio: nothing. loop: asyncio with pyasync's loops, and everything else its own. install: pyasync.install()."""
+    """asyncio: nothing. loop: asyncio with pyasync's loops, and everything else its own. install: pyasync.install(). import: what is
+    run has been edited already."""
     count_loops()
-    if WAY == "asyncio":
+    if WAY in ("asyncio", "import"):
         return
     import pyasync
     if WAY == "install":

@@ -243,7 +243,7 @@ static int openssl_read(pa_tls *self, PyObject **data, bool *eof)
     return 0;
 }
 
-/* Python's read() has to say what is wrong: with the buffer (`pending`: nothing is read for it), or with the connection. */
+/* Python's read() has to say what is wrong: with the buffer, or with the connection. */
 static int read_into_as_python(pa_tls *self, PyObject *buffer, Py_ssize_t wants, Py_ssize_t *n, bool *eof)
 {
     PyObject *result = PyObject_CallMethod(self->calls, "read", "nO", wants, buffer);

@@ -5,6 +5,10 @@ COLOURS = {"asyncio": "#888888", "uvloop": "#4c72b0", "rloop": "#8172b3", "zuvlo
            "aiofastnet": "#ccb974", "aiofastnet-uvloop": "#b09040", "pyasync-loop": "#e8a87c", "pyasync": "#c44e52", loops.FLOOR: "#222222"}
 
 
+#: Where bars are cut off, which only a stalled loop's latencies reach.
+MOST = 100
+
+
 def pyplot():
     try:
         import matplotlib
@@ -35,19 +39,21 @@ def bars(rows, columns, path, clock, title):
     for i, column in enumerate(shown):
         ratios = [row.ratio(column, "asyncio", clock) for row in rows]
         where = [y + (i - (len(shown) - 1) / 2) * height for y, ratio in enumerate(ratios) if ratio]
-        drawn = axes.barh(where, [ratio - 1 for ratio in ratios if ratio], height=height, left=1, label=column, color=COLOURS.get(column))
+        axes.barh(where, [ratio - 1 for ratio in ratios if ratio], height=height, left=1, label=column, color=COLOURS.get(column))
         if column in loops.OURS:
-            axes.bar_label(drawn, [f" {ratio:.1f}" for ratio in ratios if ratio], fontsize=7)
+            for y, ratio in zip(where, (ratio for ratio in ratios if ratio)):
+                axes.annotate(f" {ratio:.1f}", (min(ratio, MOST), y), fontsize=7, va="center", ha="left" if 1 <= ratio < MOST else "right")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}x" if value in (0.5, 2, 3, 5, 20, 30, 50) else "")
     axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.set_xlim(right=min(axes.get_xlim()[1], MOST))
     axes.axvline(1, color=COLOURS["asyncio"], linewidth=1)
     axes.set_yticks(range(len(rows)), [row.case.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("times asyncio's speed" if clock == "wall" else "times asyncio's speed, in CPU time")
     axes.set_title(title, loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0))
     save(figure, path)
     plt.close(figure)
 
@@ -71,6 +77,10 @@ def scaling(curves, about, path):
         axes.set_xlabel(grows, fontsize=7)
         axes.set_ylabel(f"µs a {operation}", fontsize=7)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+        if axes.get_ylim()[1] / axes.get_ylim()[0] < 10:        # or not one power of ten might be labelled
+            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        axes.tick_params(axis="y", which="minor", labelsize=6)
         axes.tick_params(labelsize=7)
     figure.legend(handles.values(), handles, frameon=False, ncols=len(handles), fontsize=8, loc="lower center", bbox_to_anchor=(0.5, -0.04))
     figure.tight_layout()

@@ -98,33 +98,27 @@ def _untouched_code(function):
 
 
 # as_completed() is a Python function, which tracers can wrap in place; and asyncio's is called where they wrapped that.
-_as_completed, _as_completed_code = _tasks.as_completed, _untouched_code(_tasks.as_completed)
+as_completed, _as_completed_code = _tasks.as_completed, _untouched_code(_tasks.as_completed)
 if hasattr(waiting, "_AsCompletedIterator"):                 # 3.13
-    _namespace["_AsCompletedIterator"] = waiting._AsCompletedIterator
-    _rebound(("as_completed",), _namespace)
-    _rebound_as_completed = _namespace["as_completed"]
-
-    def as_completed(fs, *, timeout=None):
-        running = _events._get_running_loop() is not None
-        if running and _as_completed.__code__ is _as_completed_code:
-            return _rebound_as_completed(fs, timeout=timeout)
-        if policy._makes_loops and not running and not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
-            policy.get_event_loop()                          # asyncio's iterator then finds this one
-        return _as_completed(fs, timeout=timeout)
+    if _as_completed_code is not None:
+        _namespace["_AsCompletedIterator"] = waiting._AsCompletedIterator
+        _rebound(("as_completed",), _namespace)
+        as_completed = _namespace["as_completed"]
 else:
     _rebound(("as_completed",), _namespace)
-    _rebound_as_completed = _namespace["as_completed"]
+    _asyncios_as_completed, _rebound_as_completed = _tasks.as_completed, _namespace["as_completed"]
 
     def as_completed(fs, *, timeout=None):
-        running = _events._get_running_loop() is not None
-        if not running or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        if _asyncios_as_completed.__code__ is not _as_completed_code:
+            yield from _asyncios_as_completed(fs, timeout=timeout)
+        elif _events._get_running_loop() is None or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
             yield from _rebound_as_completed(fs, timeout=timeout)
-        elif _as_completed.__code__ is not _as_completed_code:
-            yield from _as_completed(fs, timeout=timeout)
         else:
             for earliest in _core._AsCompletedIterator(fs, timeout):
                 yield earliest
-as_completed.__doc__, as_completed.__module__ = _as_completed.__doc__, "pyasync"
+    as_completed.__doc__, as_completed.__module__ = _asyncios_as_completed.__doc__, "pyasync"
+_core._use_functions(find_loop=policy.get_event_loop if policy._makes_loops else None,
+                     iterator=getattr(_tasks, "_AsCompletedIterator", None))
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for", "wrap_future")})
 create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
 wait, wait_for, to_thread = _core.wait, _core.wait_for, _core.to_thread
@@ -134,8 +128,9 @@ TaskGroup = waiting.TaskGroup
 
 _core._use_originals(tuple(
     (home, name, getattr(home, name), _untouched_code(getattr(home, name)), native)
-    for home, name, native in ((_tasks, "_wait", None), (_tasks, "shield", shield), (_futures, "_chain_future", None),
-                               (_futures, "wrap_future", wrap_future), (asyncio.BaseEventLoop, "run_in_executor", None))))
+    for home, name, native in ((_tasks, "_wait", None), (_tasks, "shield", shield), (_tasks, "as_completed", as_completed),
+                               (_futures, "_chain_future", None), (_futures, "wrap_future", wrap_future),
+                               (asyncio.BaseEventLoop, "run_in_executor", None))))
 
 _names = dict(Task=Task, create_task=create_task, ensure_future=ensure_future, gather=gather, shield=shield, sleep=sleep, wait=wait,
               wait_for=wait_for, as_completed=as_completed, run_coroutine_threadsafe=run_coroutine_threadsafe,

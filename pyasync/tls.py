@@ -6,7 +6,7 @@ may not be encrypted yet (it is put off to the end of the tick), so whatever cou
 PYASYNC_TLS=bio or openssl in the environment says how bytes are encrypted; without it that is found out (`_core._tls_reason()`).
 """
 import os
-from asyncio import base_events, sslproto
+from asyncio import base_events, sslproto, streams
 
 from . import _core
 from .rebound import rebound
@@ -25,6 +25,9 @@ class SSLProtocol(_core.SSLProtocol, sslproto.SSLProtocol):
 
     _get_app_transport = rebound(sslproto.SSLProtocol._get_app_transport,
                                  {**vars(sslproto), "_SSLProtocolTransport": _SSLProtocolTransport})
+
+    def _raise(self, exc):
+        raise exc                              # so that it has a traceback, as what asyncio's Python code raises
 
     def connection_lost(self, exc):
         super().connection_lost(exc)
@@ -47,12 +50,15 @@ class SSLProtocol(_core.SSLProtocol, sslproto.SSLProtocol):
         super()._set_write_buffer_limits(high, low)
 
 
+_HANDSHAKE = 0x16                             # the first byte of a record that begins one
+
+
 def _protocol_for_start_tls(loop, protocol, sslcontext, waiter, server_side, server_hostname, **kwargs):
-    """start_tls()'s SSLProtocol. What a client sent before the server began is in the StreamReader already, and belongs to the handshake:
-    asyncio moves it from 3.14 on."""
+    """start_tls()'s SSLProtocol. What a client sent before the server began may be in the StreamReader already. From 3.14 on asyncio
+    moves all of it to the SSLProtocol; until then it is plain text and stays, unless it is a handshake, which would be lost there."""
     ssl_protocol = SSLProtocol(loop, protocol, sslcontext, waiter, server_side, server_hostname, **kwargs)
-    reader = getattr(protocol, "_stream_reader", None) if server_side else None
-    if reader is not None and reader._buffer:
+    reader = getattr(protocol, "_stream_reader", None) if server_side and isinstance(protocol, streams.StreamReaderProtocol) else None
+    if reader is not None and reader._buffer and reader._buffer[0] == _HANDSHAKE:
         ssl_protocol._incoming.write(reader._buffer)
         reader._buffer.clear()
     return ssl_protocol

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from lab import scenario
+from lab_tls import Peer
 
 ROUNDS = 30
 
@@ -31,7 +32,7 @@ class Flood:
         self.over = True
         self.thread.join()
         for t in self.transports:
-            t.close()
+            t.abort()
         await asyncio.sleep(0.01)
 
     def send(self):
@@ -65,6 +66,21 @@ class Flood:
         self.transports.append(t)
         self.peers.append(b.send)
 
+    async def tls(self):
+        """A stream of records, each made when the last is sent."""
+        a, b = self.lab.pair("tcp")
+        peer = Peer(self.lab, b, self.lab.tls.client(), False)
+        task = asyncio.ensure_future(self.lab.loop.connect_accepted_socket(self.protocol(asyncio.Protocol), a, ssl=self.lab.tls.server()))
+        await peer.handshake()
+        self.transports.append((await task)[0])
+        left = b""
+
+        def send(data):
+            nonlocal left
+            left = left or peer.record(data[:16000])
+            left = left[b.send(left):]
+        self.peers.append(send)
+
     async def datagrams(self):
         t, _ = await self.lab.loop.create_datagram_endpoint(self.protocol(asyncio.DatagramProtocol), local_addr=("127.0.0.1", 0))
         sock = self.lab.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -83,14 +99,14 @@ class Flood:
 
 
 # How many of the flood's callbacks may come first: what one tick serves, and what the tick that was running had left.
-BOUND = {"stream": 1, "pipe": 1, "datagrams": 16}
+BOUND = {"stream": 1, "pipe": 1, "tls": 1, "datagrams": 16}
 
 
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("kind", BOUND)
-def test_a_quiet_connection_beside_a_flood(aio, kind, count):
+def test_a_quiet_connection_beside_a_flood(aio, tls, kind, count):
     async def main(lab):
-        waits = []
+        lab.tls, waits = tls, []
         a, b = lab.pair("unix")
 
         class Quiet(asyncio.Protocol):
@@ -117,9 +133,9 @@ def test_a_quiet_connection_beside_a_flood(aio, kind, count):
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("kind", BOUND)
 @pytest.mark.parametrize("what", ["call_soon", "call_later"])
-def test_callbacks_and_timers_beside_a_flood(aio, kind, count, what):
+def test_callbacks_and_timers_beside_a_flood(aio, tls, kind, count, what):
     async def main(lab):
-        waits = []
+        lab.tls, waits = tls, []
         async with Flood(lab, kind, count) as flood:
             sent = [None]
 

@@ -30,7 +30,14 @@ static int take_fatal(pa_tls *self)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
-    PyObject *exc = pa_err_take(), *handled = PyErr_GetHandledException();
+    PyObject *exc = pa_err_take(), *traceback = PyException_GetTraceback(exc);
+    if (traceback == NULL) { /* nothing but C has seen it */
+        PyObject *raised = PyObject_CallMethod((PyObject *)self, "_raise", "O", exc);
+        Py_XDECREF(raised);
+        Py_SETREF(exc, pa_err_take());
+    }
+    Py_XDECREF(traceback);
+    PyObject *handled = PyErr_GetHandledException();
     PyErr_SetHandledException(exc);
     PyObject *result = PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc, "Fatal error on SSL protocol");
     PyErr_SetHandledException(handled);

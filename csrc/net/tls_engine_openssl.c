@@ -91,10 +91,16 @@ int pa_tls_openssl_make_method(struct pa_openssl *lib)
 
 /* ---- Adopting a connection ---- */
 
-/* Appends what a MemoryBIO holds. 0 or -1. */
-static int move_out(PyObject *memory, PyObject *read, pa_tls_bytes *to)
+/* Appends what a MemoryBIO holds, and puts a new one in its place: the old one keeps the memory that the handshake needed. 0 or -1. */
+static int move_out(pa_tls *self, PyObject **memory, pa_tls_bytes *to)
 {
-    PyObject *data = PyObject_CallMethodNoArgs(memory != NULL ? memory : Py_None, read);
+    PyObject *fresh = PyObject_CallNoArgs(self->st->MemoryBIO);
+    if (fresh == NULL)
+        return -1;
+    PyObject *old = *memory;
+    *memory = fresh;
+    PyObject *data = PyObject_CallMethodNoArgs(old != NULL ? old : Py_None, self->st->names.read);
+    Py_XDECREF(old);
     int rc = -1;
     if (data != NULL && !PyBytes_Check(data))
         PyErr_SetString(PyExc_TypeError, "MemoryBIO.read() must return bytes");
@@ -119,7 +125,7 @@ int pa_tls_openssl_adopt(pa_tls *self)
         PyErr_NoMemory();
         return -1;
     }
-    if (move_out(self->incoming, self->st->names.read, &self->in) < 0 || move_out(self->outgoing, self->st->names.read, &self->out) < 0) {
+    if (move_out(self, &self->incoming, &self->in) < 0 || move_out(self, &self->outgoing, &self->out) < 0) {
         pa_openssl.BIO_free(bio);
         pa_openssl.BIO_free(bio);
         return -1;

@@ -9,6 +9,7 @@
 #include "sync/ensure.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/originals.h"
 #include "sync/queue.h"
 #include "sync/traits.h"
 #include "core/future_any.h"
@@ -254,10 +255,49 @@ static int completed_init(PyObject *obj, PyObject *args, PyObject *kwargs)
     return rc;
 }
 
+/* What asyncio's class makes: without a running loop it has ways of its own. */
+static PyObject *new_without_loop(pa_state *st, PyObject *args, PyObject *kwargs)
+{
+    if (st->find_loop != NULL && st->find_loop != Py_None) { /* up to 3.13 a loop may be made, and asyncio's iterator then finds ours */
+        PyObject *function = Py_NewRef(st->find_loop), *loop = PyObject_CallNoArgs(function);
+        Py_DECREF(function);
+        Py_XDECREF(loop);
+        if (loop == NULL)
+            return NULL;
+    }
+    PyObject *class = Py_NewRef(st->aio_AsCompletedIterator), *result = PyObject_Call(class, args, kwargs);
+    Py_DECREF(class);
+    return result;
+}
+
+/* A tracer wrapped asyncio's as_completed() in place: that one makes the iterator. */
+static PyObject *new_by_function(pa_state *st, PyObject *args)
+{
+    PyObject *given, *timeout, *result = NULL;
+    if (!PyArg_ParseTuple(args, "OO", &given, &timeout))
+        return NULL;
+    PyObject *function = Py_NewRef(pa_original_function(st, PA_ORIGINAL_AS_COMPLETED)), *call[] = {NULL, given, timeout};
+    PyObject *names = PyTuple_Pack(1, st->names.timeout);
+    if (names != NULL)
+        result = PyObject_Vectorcall(function, call + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_XDECREF(names);
+    Py_DECREF(function);
+    return result;
+}
+
 static PyObject *completed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     pa_state *st = pa_state_of_type(type);
-    as_completed *self = st != NULL ? (as_completed *)type->tp_alloc(type, 0) : NULL;
+    PyObject *running;
+    if (st == NULL || pa_calls_running(st, &running) < 0)
+        return NULL;
+    Py_XDECREF(running);
+    if (PA_COMPLETES_BY_CLASS && running == NULL)
+        return new_without_loop(st, args, kwargs);
+    int stands = PA_COMPLETES_BY_CLASS ? pa_original_stands(st, PA_ORIGINAL_AS_COMPLETED) : 1;
+    if (stands <= 0)
+        return stands < 0 ? NULL : new_by_function(st, args);
+    as_completed *self = (as_completed *)type->tp_alloc(type, 0);
     if (self != NULL)
         self->st = st;
     return (PyObject *)self;

@@ -9,6 +9,7 @@
 typedef enum {
     PA_ORIGINAL_WAIT,            /* asyncio.tasks._wait */
     PA_ORIGINAL_SHIELD,          /* asyncio.tasks.shield */
+    PA_ORIGINAL_AS_COMPLETED,    /* asyncio.tasks.as_completed */
     PA_ORIGINAL_CHAIN_FUTURE,    /* asyncio.futures._chain_future */
     PA_ORIGINAL_WRAP_FUTURE,     /* asyncio.futures.wrap_future */
     PA_ORIGINAL_RUN_IN_EXECUTOR, /* asyncio.BaseEventLoop.run_in_executor */

@@ -1,7 +1,7 @@
 """What growth.py repeats: the core's operations, a function each, given the module under test, `m`.
 
 A case repeats its operation REPEAT times (or fewer, where it is slow) and leaves nothing behind. They are in
-cases_types.py (futures, tasks and what awaits them) and cases_loop.py (callbacks, the loop, descriptors, transports).
+cases_types.py (futures, tasks and what awaits them), cases_loop.py (callbacks, the loop, descriptors, transports) and cases_tls.py.
 """
 import asyncio
 

@@ -19,6 +19,7 @@ import sys
 import threading
 
 import cases_loop  # noqa: F401
+import cases_tls  # noqa: F401
 import cases_types  # noqa: F401
 import cases_waiting  # noqa: F401
 from cases import CASES, REPEAT

@@ -97,18 +97,18 @@ def postgres_program(name):
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tls):
+def postgres_server(issued):
     """(port, folder of the Unix socket) of a PostgreSQL of our own, with TLS. It refuses to run as root: then it is run as nobody."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:      # pytest's folders are for their owner alone
-        with started_postgres(Path(folder), tls) as found:
+        with started_postgres(Path(folder), issued) as found:
             yield found
 
 
 @contextlib.contextmanager
-def started_postgres(folder, tls):
+def started_postgres(folder, issued):
     data, port = folder / "data", unused_port()
     nobody = {"user": "nobody"} if os.getuid() == 0 else {}
-    files = [Path(shutil.copy(path, folder)) for path in tls[:2]]
+    files = [Path(shutil.copy(path, folder)) for path in issued[:2]]
     if nobody:
         for path in (folder, *files):
             shutil.chown(path, **nobody)

@@ -4,9 +4,9 @@ import pytest
 pytest.importorskip("asyncpg", reason="asyncpg is not installed")
 
 
-def test_exchange(run_program, postgres_server, tls):
+def test_exchange(run_program, postgres_server, issued):
     port, folder = postgres_server
-    result = run_program("asyncpg_exchange", str(port), folder, tls[2])
+    result = run_program("asyncpg_exchange", str(port), folder, issued[2])
     assert sorted(result) == ["tcp", "tls", "unix"]
     for part in result.values():
         assert part == {

@@ -4,8 +4,8 @@ import pytest
 pytest.importorskip("grpc", reason="grpcio is not installed")
 
 
-def test_exchange(run_program, tls):
-    result = run_program("grpc_exchange", *tls)
+def test_exchange(run_program, issued):
+    result = run_program("grpc_exchange", *issued)
     assert sorted(result) == ["plain", "tls"]
     for part in result.values():
         assert part == {

@@ -5,8 +5,8 @@ pytest.importorskip("websockets", reason="websockets is not installed")
 TALK = ["olleh", True, 170, ["part 0 ", "part 1 "], True, [4001, "as you wish"]]
 
 
-def test_exchange(run_program, tls):
-    result = run_program("websockets_exchange", *tls)
+def test_exchange(run_program, issued):
+    result = run_program("websockets_exchange", *issued)
     assert sorted(result) == ["tcp", "tls"]
     for part in result.values():
         assert part == {

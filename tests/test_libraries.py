@@ -21,7 +21,7 @@ def test_fails(): assert not ours
 def test_fails_anyway(): assert 0
 def test_skipped(): pytest.skip("so")
 def test_asyncios_loop(): asyncio.unix_events._UnixSelectorEventLoop().close()
-def test_own_loop(): asyncio.BaseEventLoop().close()
+def test_own_loop(): type("Own", (asyncio.unix_events._UnixSelectorEventLoop,), {})().close()
 def test_flaky():
     with open("times", "a") as file: file.write("x")
     assert not ours or os.path.getsize("times") > 1

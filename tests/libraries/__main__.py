@@ -29,14 +29,16 @@ def compare(asyncio, other):
 def have_another_go(suite, control, failures, python, prefix, options):
     """What fails on asyncio by chance only counts as what passes there."""
     if failures:
-        again = execute.run(suite, "asyncio", python, prefix, chosen=[control.tests[test]["node"] for test in failures], timeout=options.timeout)
+        nodes = [control.tests[test]["node"] for test in failures]
+        again = execute.run(suite, "asyncio", python, prefix, chosen=nodes, timeout=options.timeout)
         for test in failures:
             if again.tests.get(test, {}).get("outcome") == "passed":
                 control.tests[test]["outcome"] = "passed"
 
 
 def made_a_wrong_loop(run):
-    return [test for test, result in run.tests.items() if result["loops"] and result["loops"]["asyncio"] and result["outcome"] == "passed"]
+    return [test for test, result in run.tests.items()
+            if result["outcome"] == "passed" and result["loops"] and result["loops"]["asyncio"]]
 
 
 def repeat(suite, way, node, python, prefix, timeout):
@@ -81,7 +83,9 @@ def count(run, outcome):
 
 
 def describe(finding, way, log):
-    times = f" (alone: asyncio {finding['asyncio']} of {REPEATS}, {way} {finding['way']} of {REPEATS})" if finding["way"] is not None else ""
+    times = ""
+    if finding["way"] is not None:
+        times = f" (alone: asyncio {finding['asyncio']} of {REPEATS}, {way} {finding['way']} of {REPEATS})"
     print(f"    {finding['verdict'].upper()} {finding['test']}{times}", flush=True)
     print(f"{way}: {finding['verdict']}: {finding['test']}{times}\n{finding['text']}\n", file=log, flush=True)
 
@@ -122,7 +126,8 @@ def run_suite(suite, options, prefix, kept):
         run = execute.run(suite, way, python, prefix, chosen=options.test, timeout=options.timeout)
         passed, failed, skipped = (count(run, outcome) for outcome in ("passed", "failed", "skipped"))
         print(f"{suite.name} {kept['version']} {way:8} {passed:6} passed {failed:5} failed {skipped:5} skipped  loops: "
-              f"{run.loops['pyasync']} pyasync, {run.loops['asyncio']} asyncio, {run.loops['other']} other  {run.seconds:.0f} s", flush=True)
+              f"{run.loops['pyasync']} pyasync, {run.loops['asyncio']} asyncio, {run.loops['other']} other  {run.seconds:.0f} s",
+              flush=True)
         for trouble in run.trouble:
             print(f"    {trouble}", flush=True)
         here = kept["ways"][way] = {"passed": passed, "failed": failed, "skipped": skipped, "loops": run.loops, "trouble": run.trouble,

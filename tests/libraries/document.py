@@ -28,14 +28,16 @@ def version(kept):
 
 
 def suite_table(kept):
-    lines = ["| library | Python | way | passed | failed | skipped | pass on asyncio only | of these flaky | loops: pyasync's | asyncio's | others |",
-             "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    columns = ("library", "Python", "way", "passed", "failed", "skipped", "pass on asyncio only", "of these pass alone or at times",
+               "loops: pyasync's", "asyncio's", "others")
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|---|" + "---:|" * 8]
     for k in kept:
         for way, here in k["ways"].items():
             only = [f for f in here["findings"] if f["asyncio"] is not None]
             flaky = [f for f in only if f["way"]]
             differ = ["", ""] if way == "asyncio" else [len(only), len(flaky)]
-            numbers = [here["passed"], here["failed"], here["skipped"], *differ, *(here["loops"][kind] for kind in ("pyasync", "asyncio", "other"))]
+            numbers = [here[outcome] for outcome in ("passed", "failed", "skipped")] + differ
+            numbers += [here["loops"][kind] for kind in ("pyasync", "asyncio", "other")]
             lines.append(f"| {k['library']} {k['version']} | {k['python']} | {way} | " + " | ".join(map(str, numbers)) + " |")
     return "\n".join(lines) + "\n\n"
 

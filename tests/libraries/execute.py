@@ -103,7 +103,8 @@ def _process(suite, way, python, prefix, folder, place, result, collected, chose
     env |= {"PYTHONPATH": str(folder / "importable"), "PYTEST_PLUGINS": "pyasync_way", "PYASYNC_WAY": way, "PYASYNC_RECORD": str(record),
             "PYASYNC_DONE": str(done), "PYASYNC_ONLY": str(only), "PATH": f"{python.parent}{os.pathsep}{env['PATH']}", **suite.environment}
     env.pop("PYASYNC_OWNER", None)
-    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *suite.arguments, *collected]
+    command = [*prefix, python, *PYTEST[way], "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors",
+               *suite.arguments, *collected]
     with open(output_path, "wb") as output:
         process = subprocess.Popen(list(map(str, command)), env=env, cwd=place, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=output, start_new_session=True)

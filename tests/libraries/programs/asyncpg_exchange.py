@@ -10,7 +10,8 @@ from reporting import report, where
 async def rows(pool):
     async with pool.acquire() as connection:
         await connection.execute("drop table if exists numbers; create table numbers (n int primary key, text text, data bytea)")
-        await connection.executemany("insert into numbers values ($1, $2, $3)", [(i, f"row {i}", bytes([i % 256]) * 100) for i in range(2000)])
+        values = [(i, f"row {i}", bytes([i % 256]) * 100) for i in range(2000)]
+        await connection.executemany("insert into numbers values ($1, $2, $3)", values)
         await connection.copy_records_to_table("numbers", records=((i, None, None) for i in range(2000, 5000)))
         chunks = []
 

@@ -110,8 +110,11 @@ async def main(certificate, key, authority):
         server.add_generic_rpc_handlers((service.handler(),))
         port = server.add_insecure_port("127.0.0.1:0") if name == "plain" else server.add_secure_port("127.0.0.1:0", server_side)
         await server.start()
-        make = grpc.aio.insecure_channel(f"127.0.0.1:{port}") if name == "plain" else grpc.aio.secure_channel(f"localhost:{port}", client_side)
-        async with make as channel:
+        if name == "plain":
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        else:
+            channel = grpc.aio.secure_channel(f"localhost:{port}", client_side)
+        async with channel:
             result[name] = {"calls": await calls(channel), "troubles": await troubles(channel, service)}
         await server.stop(1)
         result[name]["terminated"] = await server.wait_for_termination(5)

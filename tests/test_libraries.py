@@ -113,7 +113,7 @@ def test_document(command, tmp_path, monkeypatch):
     monkeypatch.setattr(command.document, "PAGE", page)
     results = tmp_path / "results"
     results.mkdir()
-    plain = {"passed": 2, "failed": 0, "skipped": 1, "loops": {"pyasync": 0, "asyncio": 2, "other": 0}, "trouble": [], "findings": []}
+    plain = {"passed": 2, "failed": 1, "failures": ["test_x.py::test_root"], "skipped": 1, "loops": {"pyasync": 0, "asyncio": 2, "other": 0}, "trouble": [], "findings": []}
     finding = {"test": "test_x.py::test_x", "verdict": "flaky", "asyncio": 3, "way": 1, "text": ""}
     loop = plain | {"passed": 1, "failed": 1, "findings": [finding], "loops": {"pyasync": 2, "asyncio": 0, "other": 0}}
     (results / "a.json").write_text(json.dumps({"library": "aiohttp", "version": "1", "python": "3.13.0",
@@ -125,4 +125,5 @@ def test_document(command, tmp_path, monkeypatch):
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "| aiohttp 1 | 3.13.0 | loop | 1 | 1 | 1 | 1 | 1 | 2 | 0 | 0 |" in text
     assert "- aiohttp, 3.13.0, loop: flaky: alone, asyncio 3 of 3, loop 1 of 3: `test_x.py::test_x`" in text
+    assert "- aiohttp, 3.13.0: `test_x.py::test_root`" in text
     assert "| redis 2 | 3.13.0 | passed | FAILED |" in text

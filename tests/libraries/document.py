@@ -20,7 +20,7 @@ def write(folder):
         raise SystemExit(f"{PAGE} has no mark for the tables")
     of_suites = [k for k in kept if "loop" in k["ways"] or "install" in k["ways"]]
     of_programs = [k for k in kept if k not in of_suites]
-    PAGE.write_text(before + BEGIN + suite_table(of_suites) + findings(of_suites) + program_table(of_programs) + END + after)
+    PAGE.write_text(before + BEGIN + suite_table(of_suites) + findings(of_suites) + failures(of_suites) + program_table(of_programs) + END + after)
 
 
 def version(kept):
@@ -28,7 +28,7 @@ def version(kept):
 
 
 def suite_table(kept):
-    columns = ("library", "Python", "way", "passed", "failed", "skipped", "pass on asyncio only", "of these pass alone or at times",
+    columns = ("library", "Python", "way", "passed", "failed", "skipped", "passed on asyncio only", "of these pass alone or at times",
                "loops: pyasync's", "asyncio's", "others")
     lines = ["| " + " | ".join(columns) + " |", "|---|---|---|" + "---:|" * 8]
     for k in kept:
@@ -51,6 +51,16 @@ def findings(kept):
                 times = "" if finding["asyncio"] is None else f": alone, asyncio {finding['asyncio']} of 3, {way} {finding['way']} of 3"
                 lines.append(f"- {k['library']}, {k['python']}, {way}: {finding['verdict']}{times}: `{finding['test']}`")
     return "\n".join(lines or ["No test passed on asyncio and failed on pyasync."]) + "\n\n"
+
+
+def failures(kept):
+    """What failed on asyncio itself, by library and test, with the versions."""
+    found = {}
+    for k in kept:
+        for test in k["ways"]["asyncio"].get("failures", ()):
+            found.setdefault((k["library"], test), []).append(k["python"])
+    lines = [f"- {library}, {', '.join(versions)}: `{test}`" for (library, test), versions in found.items()]
+    return "\n".join(["Failed on asyncio:", "", *lines]) + "\n\n" if lines else ""
 
 
 def program_table(kept):

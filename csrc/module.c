@@ -95,6 +95,8 @@ static int module_clear(PyObject *module)
 {
     pa_future_free_lists(pa_state_of_module(module)); /* their objects need the types that the state owns */
     pa_op_free_lists(pa_state_of_module(module));
+    pa_timeout_free_lists(pa_state_of_module(module));
+    pa_corofn_free_lists(pa_state_of_module(module));
     return pa_state_clear(pa_state_of_module(module));
 }
 

@@ -15,6 +15,7 @@ typedef struct {
     double when;   /* seconds on the loop's clock */
     uint64_t seq;
     size_t index;  /* place in the heap, or PA_HEAP_OUT */
+    void *owner;   /* its user's */
 } pa_heap_entry;
 
 typedef struct {

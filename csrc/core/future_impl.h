@@ -172,6 +172,9 @@ int pa_future_call_soon(pa_future *f, PyObject *fn, PyObject *arg, PyObject *con
 PyObject *pa_future_iter(PyObject *self);
 /* Raises StopIteration(value). */
 void pa_future_raise_stop(PyObject *value);
+/* The same for a tp_iternext that only interpreters call, who take the value and throw the exception away: it gets no context, and for
+ * None there is none. */
+void pa_future_end_iteration(PyObject *value);
 /* What the arguments of throw([type,] value, tb) stand for: new, or NULL with TypeError; `complaint` is its text for what is no
  * exception, with at most a %s for the type's name. */
 #define PA_FUTURE_THROW_COMPLAINT "exceptions must be classes deriving BaseException or instances of such a class"

@@ -64,14 +64,10 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
 }
 
 /* Put together by hand: a call of the class takes several times as long, and whoever awaits only looks at `value`. */
-void pa_future_raise_stop(PyObject *value)
+static void raise_stop(PyObject *value, PyObject *handled)
 {
-    if (value == Py_None) {
-        PyErr_SetNone(PyExc_StopIteration);
-        return;
-    }
     PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
-    PyObject *handled = PyErr_GetHandledException(), *args = PyTuple_New(1);
+    PyObject *args = PyTuple_New(1);
     PyStopIterationObject *stop = args != NULL ? (PyStopIterationObject *)type->tp_alloc(type, 0) : NULL;
     if (stop == NULL) {
         Py_XDECREF(args);
@@ -83,7 +79,23 @@ void pa_future_raise_stop(PyObject *value)
             PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
         pa_err_restore((PyObject *)stop);
     }
+}
+
+void pa_future_raise_stop(PyObject *value)
+{
+    if (value == Py_None) {
+        PyErr_SetNone(PyExc_StopIteration);
+        return;
+    }
+    PyObject *handled = PyErr_GetHandledException();
+    raise_stop(value, handled);
     Py_XDECREF(handled);
+}
+
+void pa_future_end_iteration(PyObject *value)
+{
+    if (value != Py_None)
+        raise_stop(value, NULL);
 }
 
 /* The interpreter awaits through this one, in spite of am_send: it has to be lean. */

@@ -6,7 +6,7 @@
 #include <math.h>
 
 /* What a function that somebody has put in events._get_running_loop's place says (trio-asyncio does, whose loop never is the one that
-   runs as far as CPython knows). New; None where nobody has. */
+ * runs as far as CPython knows). New; None where nobody has. */
 static PyObject *running_by_patch(pa_state *st)
 {
     PyObject *function = PyObject_GetAttr(st->events, st->names._get_running_loop);
@@ -17,9 +17,18 @@ static PyObject *running_by_patch(pa_state *st)
     return loop;
 }
 
+/* events._get_running_loop(), which is a C function that takes nothing: without the call's ado. */
+static PyObject *ask_running(pa_state *st)
+{
+    PyObject *function = st->get_running_loop;
+    if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS)
+        return PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), NULL);
+    return PyObject_CallNoArgs(function);
+}
+
 int pa_calls_running(pa_state *st, PyObject **loop)
 {
-    *loop = PyObject_CallNoArgs(st->get_running_loop);
+    *loop = ask_running(st);
     if (*loop == Py_None)        /* where a loop runs nobody is asked for another one */
         Py_SETREF(*loop, running_by_patch(st));
     if (*loop == NULL)
@@ -80,22 +89,36 @@ PyObject *pa_calls_create_task(pa_state *st, PyObject *loop, PyObject *coro)
     return PyObject_CallMethodOneArg(loop, st->names.create_task, coro);
 }
 
-/* The clock of a plain loop. */
-static double clock_now(void) { return (double)pa_sys_clock() / 1e9; }
+double pa_calls_clock(void) { return (double)pa_sys_clock() / 1e9; }
 
 PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay)
 {
-    PyObject *now = plain(st, loop, PA_OVER_TIME) != NULL ? PyFloat_FromDouble(clock_now())
+    PyObject *now = plain(st, loop, PA_OVER_TIME) != NULL ? PyFloat_FromDouble(pa_calls_clock())
                                                             : PyObject_CallMethodNoArgs(loop, st->names.time);
     PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
     Py_XDECREF(now);
     return when;
 }
 
+int pa_calls_is_over(PyObject *delay)
+{
+    if (PyFloat_CheckExact(delay))
+        return PyFloat_AS_DOUBLE(delay) <= 0.0;
+    if (PyLong_CheckExact(delay)) {
+        int overflow;
+        long whole = PyLong_AsLongAndOverflow(delay, &overflow);
+        return overflow != 0 ? overflow < 0 : whole <= 0;
+    }
+    PyObject *zero = PyLong_FromLong(0);
+    int rc = zero != NULL ? PyObject_RichCompareBool(delay, zero, Py_LE) : -1;
+    Py_XDECREF(zero);
+    return rc;
+}
+
 int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when)
 {
     if (PyFloat_CheckExact(when) && plain(st, loop, PA_OVER_TIME) != NULL)
-        return PyFloat_AS_DOUBLE(when) <= clock_now();
+        return PyFloat_AS_DOUBLE(when) <= pa_calls_clock();
     PyObject *now = PyObject_CallMethodNoArgs(loop, st->names.time);
     int due = now != NULL ? PyObject_RichCompareBool(when, now, Py_LE) : -1;
     Py_XDECREF(now);
@@ -132,7 +155,7 @@ PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject
     pa_loop *native = PyFloat_CheckExact(delay)
                           ? plain(st, loop, PA_OVER_CALL_LATER | PA_OVER_CALL_AT | PA_OVER_TIME | PA_OVER_SCHEDULING) : NULL;
     if (native != NULL && !native->closed && !isnan(PyFloat_AS_DOUBLE(delay)))
-        return add_timer(native, NULL, clock_now() + PyFloat_AS_DOUBLE(delay), callback,
+        return add_timer(native, NULL, pa_calls_clock() + PyFloat_AS_DOUBLE(delay), callback,
                          PyTuple_Pack(second != NULL ? 2 : first != NULL ? 1 : 0, first, second));
     PyObject *args[] = {NULL, loop, delay, callback, first, second};
     return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : first != NULL ? 4 : 3) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);

@@ -21,7 +21,10 @@ PyObject *pa_calls_time_plus(pa_state *st, PyObject *loop, PyObject *delay);
 int pa_calls_takes_name(pa_state *st, PyObject *loop);
 /* Which signature a create_task of asyncio's has: 0 for (coro, *, name, context), 1 for (coro, **kwargs), 2 for all of them; or -1. */
 int pa_create_task_variant(PyObject *function);
+/* delay <= 0. 1, 0 or -1. */
+int pa_calls_is_over(PyObject *delay);
 /* when <= loop.time(). 1, 0 or -1. */
+double pa_calls_clock(void); /* loop.time() of a native loop where nobody replaced it */
 int pa_calls_is_due(pa_state *st, PyObject *loop, PyObject *when);
 PyObject *pa_calls_soon(pa_state *st, PyObject *loop, PyObject *callback);
 PyObject *pa_calls_at(pa_state *st, PyObject *loop, PyObject *when, PyObject *callback);

@@ -508,8 +508,8 @@ static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const
                                unsigned event)
 {
     const pa_signature signature = {fname, (const char *const[]){"fd", NULL}, 1, 1};
-    PyObject *fd;
-    if (pa_args_parse(&signature, in, nargs, kwnames, &fd) < 0 || ensure_free(loop, fd) < 0)
+    PyObject *fd = pa_args_one(&signature, in, nargs, kwnames);
+    if (fd == NULL || ensure_free(loop, fd) < 0)
         return NULL;
     return remove_handle(loop, fd, event);
 }

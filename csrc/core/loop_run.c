@@ -281,6 +281,11 @@ static int queue_due(pa_loop *loop)
         } else if (first->when >= end) {
             break;
         }
+        if (first->owner != NULL) {
+            if (pa_loop_timer_of(loop, first) == NULL)
+                return -1;
+            continue;
+        }
         PyObject *timer = pa_loop_take_timer(loop, first);
         if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = timer}) < 0)
             return -1;

@@ -517,7 +517,8 @@ static int check_comparable(pa_loop *loop, PyObject *when)
 {
     if (loop->timers.len == 0)
         return 0;
-    PyObject *parent = PyObject_GetAttr(pa_timer_handle(loop->st, loop->timers.items[(loop->timers.len - 1) / 2]), loop->st->names._when);
+    PyObject *handle = pa_loop_timer_of(loop, loop->timers.items[(loop->timers.len - 1) / 2]);
+    PyObject *parent = handle != NULL ? PyObject_GetAttr(handle, loop->st->names._when) : NULL;
     int rc = parent != NULL ? PyObject_RichCompareBool(when, parent, Py_LT) : -1;
     Py_XDECREF(parent);
     return rc < 0 ? -1 : 0;

@@ -6,6 +6,7 @@
  *
  * Everything is usable from __new__ on; the poller comes with _open(), which pyasync.EventLoop.__init__ calls.
  */
+#include "core/deadline.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/args.h"
@@ -62,7 +63,10 @@ static void drop_timers(pa_loop *loop)
 {
     pa_heap_entry *first;
     while ((first = pa_heap_min(&loop->timers)) != NULL)
-        Py_DECREF(pa_loop_take_timer(loop, first));
+        if (first->owner != NULL)
+            pa_deadline_drop((pa_deadline *)first);
+        else
+            Py_DECREF(pa_loop_take_timer(loop, first));
     pa_heap_free(&loop->timers);
     pa_heap_init(&loop->timers);
 }
@@ -114,7 +118,8 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->selector);
     Py_VISIT(loop->scheduled_list);
     for (size_t i = 0; i < loop->timers.len; i++)
-        Py_VISIT(pa_timer_handle(loop->st, loop->timers.items[i]));
+        Py_VISIT(loop->timers.items[i]->owner != NULL ? (PyObject *)loop->timers.items[i]->owner
+                                                     : pa_timer_handle(loop->st, loop->timers.items[i]));
     int rc = traverse_ring(&loop->ready, visit, arg);
     if (rc == 0)
         rc = traverse_ring(&loop->inbox, visit, arg);

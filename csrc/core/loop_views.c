@@ -293,6 +293,8 @@ static int compare_entries(const void *a, const void *b)
 /* All timers in the order in which they will fire: new list. */
 static PyObject *list_timers(pa_loop *loop)
 {
+    if (pa_loop_need_handles(loop) < 0)
+        return NULL;
     size_t len = loop->timers.len;
     PyObject *list = NULL;
     pa_heap_entry **sorted = PyMem_Malloc((len > 0 ? len : 1) * sizeof(*sorted));

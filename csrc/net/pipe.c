@@ -313,7 +313,7 @@ static PyObject *writer_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
-    if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data))
+    if (self->base.st->asserts && !PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data))
         return PyErr_Format(PyExc_AssertionError, "%R", data); /* asyncio asserts it */
     int rc = PyObject_IsTrue(data);
     if (rc > 0)
@@ -505,6 +505,7 @@ static int init(PyObject *op, PyObject *loop, PyObject *pipe, PyObject *protocol
     self->open = true;
     self->closing = self->lost = false;
     self->conn_lost = 0;
+    self->is_pipe = true;
     return schedule_start(self, waiter);
 }
 

@@ -9,7 +9,7 @@
 #include "rt/args.h"
 #include "rt/call.h"
 #include "rt/error.h"
-#include "rt/fields.h"
+#include "rt/field.h"
 
 #define MANY ((size_t)PY_SSIZE_T_MAX)
 

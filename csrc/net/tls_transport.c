@@ -6,7 +6,7 @@
 #include "net/tls.h"
 #include "rt/args.h"
 #include "rt/call.h"
-#include "rt/fields.h"
+#include "rt/field.h"
 
 typedef struct {
     PyObject_HEAD

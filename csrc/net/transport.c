@@ -195,7 +195,7 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
         return 0;
     self->lost = true;
     self->closing = true;
-    if (self->conn_lost == 0)
+    if (self->conn_lost == 0 && !self->is_pipe)
         self->conn_lost = 1;
     pa_watch_detach(self->loop, &self->watch);
     pa_stream_drop_queue(self);

@@ -51,6 +51,7 @@ typedef struct {
     int family, type, proto; /* of the socket, for making `sock` */
     bool open;             /* there is a descriptor to close */
     bool closing, paused, eof, lost, buffered, protocol_paused, sock_held;
+    bool is_pipe;          /* conn_lost counts writes in vain and says nothing else: pipe.c */
     bool streams;          /* the protocol is a native StreamReaderProtocol */
     bool tls;              /* ... a native SSLProtocol */
     bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */

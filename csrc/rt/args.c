@@ -53,7 +53,7 @@ static int check_required(const pa_signature *sig, PyObject **out)
     return 0;
 }
 
-int pa_args_parse(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out)
+int pa_args_parse_any(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out)
 {
     memset(out, 0, sizeof(PyObject *) * (size_t)count_names(sig));
     if (take_positional(sig, args, nargs, out) < 0)

@@ -14,8 +14,20 @@ typedef struct {
 
 #define PA_ARGS_MAX 16
 
+int pa_args_parse_any(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
+
 /* Fills out[i] with a borrowed reference, or NULL where the argument was not given. 0, or -1 with TypeError. */
-int pa_args_parse(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
+static inline int pa_args_parse(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **out)
+{
+    if (kwnames != NULL || nargs < sig->required || nargs > sig->positional)
+        return pa_args_parse_any(sig, args, nargs, kwnames, out);
+    Py_ssize_t i = 0;
+    for (; i < nargs; i++)
+        out[i] = args[i];
+    for (; sig->names[i] != NULL; i++)
+        out[i] = NULL;
+    return 0;
+}
 
 /* The only argument of a function that takes one, by position or by name. Borrowed, or NULL with TypeError. */
 static inline PyObject *pa_args_one(const pa_signature *sig, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -23,7 +35,7 @@ static inline PyObject *pa_args_one(const pa_signature *sig, PyObject *const *ar
     PyObject *only;
     if (nargs == 1 && kwnames == NULL)
         return args[0];
-    return pa_args_parse(sig, args, nargs, kwnames, &only) == 0 ? only : NULL;
+    return pa_args_parse_any(sig, args, nargs, kwnames, &only) == 0 ? only : NULL;
 }
 
 /* As pa_args_parse(), from tp_init's tuple and dict. */

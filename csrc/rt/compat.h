@@ -122,6 +122,14 @@ static inline int pa_weakref_get(PyObject *ref, PyObject **out)
 #define PA_TPFLAGS_PREHEADER 0
 #endif
 
+/* As PyObject_Init, which is a call: an object from a free list that its type does not count lives again. */
+static inline void pa_object_init(PyObject *obj, PyTypeObject *type)
+{
+    Py_SET_TYPE(obj, type);
+    Py_INCREF(type);
+    _Py_NewReference(obj);
+}
+
 /* An object from a free list lives again: its type is set and counts it already. */
 static inline void pa_object_revive(PyObject *obj)
 {

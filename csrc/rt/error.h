@@ -16,4 +16,7 @@ PyObject *pa_error_new(int rc, const char *suffix);
 /* Whether the raised exception is one that ends the loop: SystemExit or KeyboardInterrupt. */
 int pa_error_is_exit(void);
 
+/* raise exc, whatever that is: TypeError for what is no exception. */
+void pa_raise_any(PyObject *exc);
+
 #endif

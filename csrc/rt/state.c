@@ -90,13 +90,25 @@ static int import_asyncio(pa_state *st)
     return 0;
 }
 
+/* sys.flags.optimize: what asyncio's modules were compiled with. */
+static int take_optimization(pa_state *st)
+{
+    PyObject *flags = PySys_GetObject("flags"), *level = flags != NULL ? PyObject_GetAttrString(flags, "optimize") : NULL;
+    int optimized = level != NULL ? PyObject_IsTrue(level) : -1;
+    Py_XDECREF(level);
+    st->asserts = optimized == 0;
+    if (flags == NULL)
+        PyErr_SetString(PyExc_RuntimeError, "lost sys.flags");
+    return optimized < 0 ? -1 : 0;
+}
+
 int pa_state_setup(PyObject *module, pa_state *st)
 {
     pa_link_init(&st->tasks);
     pa_link_init(&st->loops);
     pa_link_init(&st->handle_runs);
     pa_link_init(&st->handle_waits);
-    if (intern_names(st) < 0)
+    if (intern_names(st) < 0 || take_optimization(st) < 0)
         return -1;
     if ((st->kw_context = PyTuple_Pack(1, st->names.context)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->names.msg)) == NULL ||
         (st->kw_loop = PyTuple_Pack(1, st->names.loop)) == NULL)

@@ -9,6 +9,8 @@
 #include "rt/compat.h"
 #include "base/list.h"
 
+#include <stdbool.h>
+
 /* Freed objects of one type that wait to be used again, chained through the word behind their head; not known to the collector, and
  * without a reference to their type. Taken from here an object does not count as an allocation that brings the next collection nearer. */
 typedef struct {
@@ -31,10 +33,10 @@ static inline PyObject *pa_free_take(pa_free_objects *list)
     return obj;
 }
 
-/* obj: empty, untracked. False if the caller has to free it: the list is full, or its finalizer has run, which the collector remembers. */
-static inline int pa_free_keep(pa_free_objects *list, PyObject *obj)
+/* The same for an object that its type's code knows never to have been finalized. */
+static inline int pa_free_keep_new(pa_free_objects *list, PyObject *obj)
 {
-    if (list->len >= PA_FREE_OBJECTS_MAX || PyObject_GC_IsFinalized(obj))
+    if (list->len >= PA_FREE_OBJECTS_MAX)
         return 0;
     *pa_free_next(obj) = list->first;
     list->first = obj;
@@ -42,7 +44,13 @@ static inline int pa_free_keep(pa_free_objects *list, PyObject *obj)
     return 1;
 }
 
-/* Whether a class overrides methods that native code goes around, as far as that was looked up last: see streams/common.c. */
+/* obj: empty, untracked. False if the caller has to free it: the list is full, or its finalizer has run, which the collector remembers. */
+static inline int pa_free_keep(pa_free_objects *list, PyObject *obj)
+{
+    return !PyObject_GC_IsFinalized(obj) && pa_free_keep_new(list, obj);
+}
+
+/* Whether a class overrides methods that native code goes around, as far as that was looked up last: see rt/override.h. */
 typedef struct {
     PyTypeObject *type; /* borrowed, only compared */
     unsigned tag;       /* its version then; 0: never looked */
@@ -71,18 +79,19 @@ typedef struct pa_state {
     pa_mutex handle_lock;
     pa_link tasks;              /* every native task that is not done: core/task_registry.c */
     pa_free_objects free_iters, free_futures, free_tasks; /* of exactly our types: core/future.c, core/future_iter.c */
-    struct { /* operations that were freed, chained through `self`: sync/op.c */
-        PyObject *first;
-        int len;
-    } free_ops;
+    pa_free_objects free_ops;   /* sync/op.c */
+    pa_free_objects free_timeouts; /* of exactly our type: sync/timeout.c */
+    pa_free_objects free_methods;  /* sync/corofn.c */
+    const PyGetSetDef *cr_await; /* of coroutines */
     unsigned traits;            /* sync/traits.h */
     unsigned concurrent_version; /* of ConcurrentFuture */
-    unsigned barrier_version;    /* of joined_Barrier */
-    unsigned timeout_version, taskgroup_version; /* of joined_Timeout and joined_TaskGroup as we know them */
-    pa_override_cache reader_overrides, protocol_overrides;
+    pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides, barrier_overrides;
+    bool asserts;               /* whether asyncio's assert statements are run: they are not under -O */
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
      * -1 with an exception. streams/protocol.c */
     int (*receive_stream)(PyObject *protocol, const char *data, size_t len);
+    /* A TimerHandle, in no heap, that stands for a deadline (core/deadline.c) of `owner`: new. sync/timeout.c */
+    PyObject *(*deadline_to_handle)(PyObject *owner, void *deadline);
     int tls_choice;             /* which engine TLS shall use: net/tls_engine.h */
     bool tls_looked;            /* whether OpenSSL can be driven directly: if so, tls_reason is NULL */
     struct { /* where a connection encrypts to; kept for the next one: net/tls_bytes.h */

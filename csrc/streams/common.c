@@ -1,61 +1,18 @@
 /* What the stream classes share: whether a method is overridden, futures and wakeups. See streams.h. */
 #include "core/future.h"
+#include "rt/override.h"
 #include "streams/streams.h"
 
 /* ---- Overrides ---- */
-
-/* {name: what the class has under it}: the C half's own, else what it inherits from asyncio's. New. */
-static PyObject *originals(PyTypeObject *native, PyObject *aio_class, const char *const *names)
-{
-    PyObject *found = PyDict_New();
-    for (; found != NULL && *names != NULL; names++) {
-        PyObject *name = PyUnicode_InternFromString(*names), *value = NULL;
-        int rc = name != NULL ? pa_getattr_optional((PyObject *)native, name, &value) : -1;
-        if (rc == 0)
-            rc = (value = PyObject_GetAttr(aio_class, name)) != NULL ? 1 : -1;
-        if (rc < 0 || PyDict_SetItem(found, name, value) < 0)
-            Py_CLEAR(found);
-        Py_XDECREF(name);
-        Py_XDECREF(value);
-    }
-    return found;
-}
 
 int pa_streams_remember(pa_state *st)
 {
     static const char *const reader[] = {"_wait_for_data", "_wakeup_waiter", "_maybe_resume_transport", "feed_data", "feed_eof",
                                          "exception",      "readuntil",      "readline",                "read",      NULL};
     static const char *const protocol[] = {"_drain_helper", "_stream_reader", "data_received", NULL};
-    st->reader_methods = originals(st->StreamReader, st->aio_StreamReader, reader);
-    st->protocol_methods = originals(st->StreamReaderProtocol, st->aio_StreamReaderProtocol, protocol);
+    st->reader_methods = pa_override_originals(st->StreamReader, (PyObject *)st->aio_StreamReader, reader);
+    st->protocol_methods = pa_override_originals(st->StreamReaderProtocol, (PyObject *)st->aio_StreamReaderProtocol, protocol);
     return st->reader_methods != NULL && st->protocol_methods != NULL ? 0 : -1;
-}
-
-/* Whether the class has exactly these under their names. 1, 0, -1. */
-static int class_has(PyTypeObject *type, PyObject *methods)
-{
-    Py_ssize_t pos = 0;
-    PyObject *name, *original;
-    while (PyDict_Next(methods, &pos, &name, &original)) {
-        PyObject *value;
-        int rc = pa_getattr_optional((PyObject *)type, name, &value);
-        Py_XDECREF(value);
-        if (rc < 0 || value != original)
-            return rc < 0 ? -1 : 0;
-    }
-    return 1;
-}
-
-static bool look_at_class(PyTypeObject *type, PyObject *methods, pa_override_cache *cache)
-{
-    PyObject *raised = pa_err_take();
-    int rc = class_has(type, methods);
-    if (rc < 0)
-        PyErr_Clear(); /* a metaclass in the way: asyncio's methods will meet it */
-    pa_err_restore(raised);
-    pa_type_assign_version(type);
-    *cache = (pa_override_cache){type, type->tp_version_tag, rc > 0};
-    return cache->none;
 }
 
 static bool instance_hides_none(PyObject *dict, PyObject *methods)
@@ -74,9 +31,7 @@ static bool instance_hides_none(PyObject *dict, PyObject *methods)
 
 static inline bool has_own_methods(PyTypeObject *type, PyObject *dict, PyObject *methods, pa_override_cache *cache)
 {
-    bool none = cache->tag != 0 && cache->tag == type->tp_version_tag && cache->type == type ? cache->none
-                                                                                               : look_at_class(type, methods, cache);
-    return none && (dict == NULL || PyDict_GET_SIZE(dict) == 0 || instance_hides_none(dict, methods));
+    return pa_override_none(type, methods, cache) && (dict == NULL || PyDict_GET_SIZE(dict) == 0 || instance_hides_none(dict, methods));
 }
 
 bool pa_reader_has_own_methods(pa_reader *self)
@@ -95,16 +50,6 @@ PyObject *pa_streams_ask_asyncio(PyObject *aio_class, const char *name, PyObject
     PyObject *result = method != NULL ? PyObject_CallFunctionObjArgs(method, self, arg, NULL) : NULL;
     Py_XDECREF(method);
     return result;
-}
-
-void pa_streams_raise(PyObject *exc)
-{
-    if (PyExceptionInstance_Check(exc))
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-    else if (PyExceptionClass_Check(exc))
-        PyErr_SetNone(exc);
-    else
-        PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
 }
 
 /* ---- The loop ---- */

@@ -3,6 +3,7 @@
  * A plain reader (see streams.h) wakes its waiter and pauses its transport here; for any other these methods are asyncio's, called with
  * the reader, so that they find what is overridden.
  */
+#include "rt/error.h"
 #include "streams/streams.h"
 #include "core/loop.h"
 #include "rt/args.h"
@@ -186,7 +187,7 @@ int pa_reader_resume(pa_reader *self)
 
 int pa_reader_feed(pa_reader *self, PyObject *bytes, const char *data, size_t len)
 {
-    if (self->eof) {
+    if (self->eof && self->st->asserts) {
         PyErr_SetString(PyExc_AssertionError, "feed_data after feed_eof");
         return -1;
     }
@@ -211,7 +212,7 @@ int pa_reader_check_exception(pa_reader *self)
     if (self->exception == NULL)
         return 0;
     PyObject *exc = Py_NewRef(self->exception);
-    pa_streams_raise(exc);
+    pa_raise_any(exc);
     Py_DECREF(exc);
     return -1;
 }

@@ -25,7 +25,7 @@ static PySendResult wait_for_data(pa_op *op)
                      strcmp(name, "readline") == 0 || strcmp(name, "__anext__") == 0 ? "readuntil" : name);
         return PYGEN_ERROR;
     }
-    if (self->eof) {
+    if (self->eof && op->st->asserts) {
         PyErr_SetString(PyExc_AssertionError, "_wait_for_data after EOF");
         return PYGEN_ERROR;
     }
@@ -40,8 +40,6 @@ static PySendResult wait_for_data(pa_op *op)
     Py_INCREF(future);
     PySendResult how = pa_op_wait(op, future);
     Py_DECREF(future);
-    if (how == PYGEN_ERROR)
-        Py_CLEAR(self->waiter);
     return how;
 }
 

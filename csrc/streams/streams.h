@@ -11,7 +11,7 @@
 #ifndef PA_STREAMS_STREAMS_H
 #define PA_STREAMS_STREAMS_H
 
-#include "rt/fields.h"
+#include "rt/field.h"
 #include "rt/state.h"
 #include "streams/buffer.h"
 #include "sync/corofn.h"
@@ -69,9 +69,6 @@ bool pa_protocol_has_own_methods(pa_stream_protocol *self);
 
 /* asyncio's own method of that name, called on `self` with up to one argument (NULL: none). New. */
 PyObject *pa_streams_ask_asyncio(PyObject *aio_class, const char *name, PyObject *self, PyObject *arg);
-
-/* raise exc */
-void pa_streams_raise(PyObject *exc);
 
 /* The caller's stack, if the loop is in debug mode; else NULL. New. 0 or -1. */
 int pa_streams_source_traceback(pa_state *st, PyObject *loop, PyObject **out);

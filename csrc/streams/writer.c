@@ -5,6 +5,7 @@
  * waits while the protocol is paused. A protocol whose _drain_helper() is overridden, or that is not ours, is asked for that instead.
  */
 #include "rt/args.h"
+#include "rt/error.h"
 #include "streams/streams.h"
 #include "sync/op.h"
 
@@ -31,7 +32,7 @@ static int writer_init(PyObject *op, PyObject *args, PyObject *kwargs)
         return -1;
     Py_XSETREF(self->transport, Py_NewRef(v[0]));
     Py_XSETREF(self->protocol, Py_NewRef(v[1]));
-    if (v[2] != Py_None) { /* drain() expects that the reader has an exception() method */
+    if (v[2] != Py_None && self->st->asserts) { /* drain() expects that the reader has an exception() method */
         int is_reader = PyObject_IsInstance(v[2], self->st->aio_StreamReader);
         if (is_reader == 0)
             PyErr_SetNone(PyExc_AssertionError);
@@ -154,7 +155,7 @@ static int raise_reader_exception(pa_writer *self)
         Py_XDECREF(exc);
         return exc != NULL ? 0 : -1;
     }
-    pa_streams_raise(exc);
+    pa_raise_any(exc);
     Py_DECREF(exc);
     return -1;
 }

@@ -42,8 +42,10 @@ static int is_plain(PyObject *self)
 {
     barrier *b = (barrier *)self;
     pa_state *st = b->bound.st;
-    return pa_is_plain(self, st->Barrier, st->joined_Barrier, st->barrier_version) && b->bound.assigned == 0 && b->wanted > 0 &&
-           b->cond != NULL && pa_condition_is_plain(st, b->cond);
+    if (Py_TYPE(self) != st->Barrier &&
+        (Py_TYPE(self) != st->joined_Barrier || !pa_override_none(Py_TYPE(self), st->barrier_methods, &st->barrier_overrides)))
+        return 0;
+    return b->bound.assigned == 0 && b->wanted > 0 && b->cond != NULL && pa_condition_is_plain(st, b->cond);
 }
 
 /* ---- What all operations do: op->a is the condition, op->b its lock ---- */

@@ -68,7 +68,7 @@ PyObject *pa_bound_loop(PyObject *self, int replaced)
         return NULL;
     if (loop == NULL)
         loop = Py_NewRef(Py_None);
-    if (bound->loop == NULL && loop != Py_None)
+    else if (bound->loop == NULL)
         bound->loop = Py_NewRef(loop);
     if (loop != (bound->loop != NULL ? bound->loop : Py_None)) {
         PyErr_Format(PyExc_RuntimeError, "%R is bound to a different event loop", self);

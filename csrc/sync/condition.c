@@ -348,6 +348,23 @@ static PyObject *condition_repr(PyObject *self)
     return pa_bound_repr(self, PyUnicode_FromString(locked ? "locked" : "unlocked"), pa_waiters_len(((condition *)self)->waiters));
 }
 
+/* asyncio assigns the lock's three methods to the condition, where they hide those of a class. Here they are attributes already, and it
+ * is only done where a class has others; but what is no lock is refused. 0 or -1. */
+static int take_methods(PyObject *self, PyObject *lock)
+{
+    pa_state *st = PA_BOUND(self)->st;
+    PyObject *names[] = {st->names.locked, st->names.acquire, st->names.release};
+    int hides = overrides(self) & METHODS;
+    for (size_t i = 0; (hides || !pa_lock_is_plain(st, lock)) && i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *method = PyObject_GetAttr(lock, names[i]);
+        int rc = method == NULL ? -1 : hides ? PyObject_SetAttr(self, names[i], method) : 0;
+        Py_XDECREF(method);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int condition_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"lock", NULL};
@@ -359,20 +376,14 @@ static int condition_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *lock = given[0] != NULL && given[0] != Py_None ? Py_NewRef(given[0]) : PyObject_CallNoArgs(c->bound.st->visible_lock);
     if (lock == NULL)
         return -1;
-    /* as asyncio, which keeps all three: what is no lock is refused here */
-    PyObject *names_of[] = {c->bound.st->names.locked, c->bound.st->names.acquire, c->bound.st->names.release};
-    for (size_t i = 0; !pa_lock_is_plain(c->bound.st, lock) && i < Py_ARRAY_LENGTH(names_of); i++) {
-        PyObject *method = PyObject_GetAttr(lock, names_of[i]);
-        if (method == NULL) {
-            Py_DECREF(lock);
-            return -1;
-        }
-        Py_DECREF(method);
-    }
-    Py_XSETREF(c->lock, lock);
+    Py_XSETREF(c->lock, Py_NewRef(lock));
     Py_CLEAR(c->acquire);
     Py_CLEAR(c->release);
     Py_CLEAR(c->locked);
+    int rc = take_methods(self, lock);
+    Py_DECREF(lock);
+    if (rc < 0)
+        return -1;
     Py_CLEAR(c->waiters);
     return 0;
 }

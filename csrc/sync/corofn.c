@@ -2,7 +2,7 @@
  * by an attribute that asyncio and inspect have for callables without such code; hence a type of its own. It binds as a function does,
  * and the interpreter calls it as a method without binding it first.
  */
-#include "sync/corofn.h"
+#include "sync/corofn_impl.h"
 
 typedef struct {
     PyObject_HEAD
@@ -19,6 +19,17 @@ static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nar
     return fn->def->call(fn->owner, args, PyVectorcall_NARGS(nargsf), kwnames);
 }
 
+PyObject *pa_corofn_call_bound(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    corofn *fn = (corofn *)function;
+    if (!PyObject_TypeCheck(self, (PyTypeObject *)fn->owner)) {
+        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
+                     ((PyTypeObject *)fn->owner)->tp_name, Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    return fn->def->call(self, args, nargs, kwnames);
+}
+
 static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     corofn *fn = (corofn *)self;
@@ -27,17 +38,15 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
         PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
         return NULL;
     }
-    if (!PyObject_TypeCheck(args[0], (PyTypeObject *)fn->owner)) {
-        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
-                     ((PyTypeObject *)fn->owner)->tp_name, Py_TYPE(args[0])->tp_name);
-        return NULL;
-    }
-    return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+    return pa_corofn_call_bound(self, args[0], args + 1, nargs - 1, kwnames);
 }
 
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
 {
-    return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
+    corofn *fn = (corofn *)self;
+    if (instance == NULL || instance == Py_None)
+        return Py_NewRef(self);
+    return PyType_Check(fn->owner) && fn->def->name[0] == '_' ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
 /* Where the docstring's text begins, behind the signature. */
@@ -247,7 +256,7 @@ int pa_corofn_setup(PyObject *module, pa_state *st)
                             Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
                         slots};
     st->CoroFunction = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    if (st->CoroFunction == NULL)
+    if (st->CoroFunction == NULL || pa_corofn_method_setup(module, st) < 0)
         return -1;
     if (import_mark("asyncio.coroutines", "_is_coroutine", &st->asyncio_coroutine_mark) < 0 ||
         import_mark("inspect", "_is_coroutine_mark", &st->inspect_coroutine_mark) < 0)

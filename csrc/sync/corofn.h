@@ -29,6 +29,9 @@ static inline int pa_corofn_no_args(const char *name, Py_ssize_t nargs, PyObject
     return -1;
 }
 
+/* Frees what is kept for reuse. */
+void pa_corofn_free_lists(pa_state *st);
+
 int pa_corofn_setup(PyObject *module, pa_state *st);
 
 #endif

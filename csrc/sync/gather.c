@@ -42,7 +42,7 @@ static int gathering_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *children, *loop;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$O:_GatheringFuture", names, &children, &loop))
         return -1;
-    if (loop == Py_None) {
+    if (loop == Py_None && pa_future_find(self)->st->asserts) {
         PyErr_SetNone(PyExc_AssertionError);
         return -1;
     }
@@ -168,14 +168,14 @@ static PyObject *outcome_of(pa_state *st, PyObject *child)
     return pa_any_result(st, child);
 }
 
-/* All children are done. */
-static int set_results(pa_observer *self, PyObject *outer)
+/* All children are done, `child` as the last one. The list is the program's, too. */
+static int set_results(pa_observer *self, PyObject *outer, PyObject *child)
 {
     pa_state *st = self->st;
-    PyObject *results = PyList_New(0), *last = NULL;
+    PyObject *results = PyList_New(0), *last = Py_NewRef(child);
     int rc = results != NULL ? 0 : -1;
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(self->b); i++) {
-        Py_XSETREF(last, Py_NewRef(PyList_GET_ITEM(self->b, i)));
+        Py_SETREF(last, Py_NewRef(PyList_GET_ITEM(self->b, i)));
         PyObject *outcome = outcome_of(st, last);
         rc = outcome != NULL ? PyList_Append(results, outcome) : -1;
         Py_XDECREF(outcome);
@@ -191,7 +191,7 @@ static int set_results(pa_observer *self, PyObject *outer)
     } else {
         rc = cancelled == 0 ? pa_any_set_result(st, outer, results) : -1;
     }
-    Py_XDECREF(last);
+    Py_DECREF(last);
     Py_XDECREF(results);
     return rc;
 }
@@ -234,14 +234,15 @@ static int child_done(pa_observer *self, PyObject *child)
     self->count++;
     if (pa_any_discard_awaited_by(st, child, self->c) < 0)
         return -1;
-    PyObject *outer = self->a;
+    PyObject *outer = Py_XNewRef(self->a);
     int done = outer != NULL ? pa_any_done(st, outer) : 1;
-    if (done != 0)
+    if (done != 0) {
+        Py_XDECREF(outer);
         return done < 0 ? -1 : mark_retrieved(st, child);
-    Py_INCREF(outer);
+    }
     int failed = self->flag ? 0 : fail_early(self, outer, child), rc = failed < 0 ? -1 : 0;
     if (failed == 0 && self->count == self->total)
-        rc = set_results(self, outer);
+        rc = set_results(self, outer, child);
     Py_DECREF(outer);
     return rc;
 }
@@ -250,17 +251,42 @@ static const pa_observer_kind child_kind = {"_done_callback", "gather.<locals>._
 
 /* ---- gather() ---- */
 
+#define FEW 16
+
 /* What gather() has found out so far. */
 typedef struct {
     pa_observer *observer;
     PyObject *loop;     /* NULL until it is known: owned */
     PyObject *children; /* the list */
-    PyObject *known;    /* argument -> child */
+    PyObject *known;    /* argument -> child; NULL where no argument is there twice */
     PyObject *finished; /* children that were done already, NULL for none */
     PyObject *context;  /* of all their callbacks: each would copy the same */
 } progress;
 
-/* A new argument becomes a child. Borrowed (known owns it), or NULL. */
+/* Whether all arguments are few, equal nothing but themselves, and are there once: then none needs to be looked up. */
+static bool are_distinct(PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs > FEW)
+        return false;
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyTypeObject *type = Py_TYPE(args[i]);
+        if (type->tp_hash != PyBaseObject_Type.tp_hash || type->tp_richcompare != PyBaseObject_Type.tp_richcompare)
+            return false;
+        for (Py_ssize_t j = 0; j < i; j++)
+            if (args[j] == args[i])
+                return false;
+    }
+    return true;
+}
+
+/* The child that an argument has become. 1 and a new reference, 0 or -1. */
+static int find_child(progress *p, PyObject *arg, PyObject **child)
+{
+    *child = NULL;
+    return p->known != NULL ? pa_dict_get(p->known, arg, child) : 0;
+}
+
+/* A new argument becomes a child. New, or NULL. */
 static PyObject *adopt(pa_state *st, progress *p, PyObject *arg)
 {
     PyObject *child = pa_ensure_future(st, arg, p->loop);
@@ -268,7 +294,7 @@ static PyObject *adopt(pa_state *st, progress *p, PyObject *arg)
         (child != arg && pa_any_hush(st, child) < 0))
         goto failed;
     p->observer->total++;
-    if (PyDict_SetItem(p->known, arg, child) < 0)
+    if (p->known != NULL && PyDict_SetItem(p->known, arg, child) < 0)
         goto failed;
     int done = PA_HAS_EAGER_TASKS ? pa_any_done(st, child) : 0;
     if (done < 0)
@@ -280,7 +306,6 @@ static PyObject *adopt(pa_state *st, progress *p, PyObject *arg)
                pa_any_add_callback_in(st, child, (PyObject *)p->observer, p->context) < 0) {
         goto failed;
     }
-    Py_DECREF(child);
     return child;
 failed:
     Py_XDECREF(child);
@@ -312,8 +337,8 @@ static PyObject *gather_all(pa_state *st, progress *p, PyObject *const *args, Py
 {
     for (Py_ssize_t i = 0; i < nargs; i++) {
         PyObject *child;
-        int found = pa_dict_get(p->known, args[i], &child);
-        if (found < 0 || (found == 0 && (child = Py_XNewRef(adopt(st, p, args[i]))) == NULL))
+        int found = find_child(p, args[i], &child);
+        if (found < 0 || (found == 0 && (child = adopt(st, p, args[i])) == NULL))
             return NULL;
         int rc = PyList_Append(p->children, child);
         Py_DECREF(child);
@@ -362,8 +387,9 @@ static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t narg
         Py_DECREF(function);
         return outer;
     }
-    progress p = {.children = PyList_New(0), .known = PyDict_New(), .context = PyContext_CopyCurrent()};
-    if (p.children == NULL || p.known == NULL || p.context == NULL)
+    bool distinct = are_distinct(args, nargs);
+    progress p = {.children = PyList_New(0), .known = distinct ? NULL : PyDict_New(), .context = PyContext_CopyCurrent()};
+    if (p.children == NULL || (p.known == NULL && !distinct) || p.context == NULL)
         goto done;
     if (PA_HAS_CALL_GRAPH) {
         p.loop = Py_NewRef(running);

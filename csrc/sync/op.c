@@ -12,7 +12,12 @@
  * The interpreter reaches the slots in three ways: am_send from a task that runs the operation itself and from 3.11's SEND, iternext
  * from SEND in a coroutine from 3.12 on, and the method send().
  *
+ * What cannot be awaited (no __await__, or one that raises) ends the wait before it began: `run` is told as of any other exception at the
+ * wait, so that it undoes what it did for it.
+ *
  * Operations belong to the thread of whoever awaits them. Freed ones are kept in the module state: most await only once, at once.
+ *
+ * Depth. An operation may await another one, and so on: driving a chain counts as a recursion, and freeing one takes the trashcan.
  */
 #include "sync/op.h"
 #include "core/future_impl.h"
@@ -21,7 +26,8 @@
 
 enum { CREATED, SUSPENDED, RUNNING, DONE };
 
-#define FREE_MAX 64
+/* What `waiter` is. ERROR: the exception that stands for a wait which could not begin. */
+enum { FUTURE, ITERATOR, ERROR };
 
 /* ---- Where it was made: sys.set_coroutine_origin_tracking_depth() ---- */
 
@@ -73,7 +79,6 @@ static int op_traverse(PyObject *self, visitproc visit, void *arg)
 static int op_clear(PyObject *self)
 {
     pa_op *op = (pa_op *)self;
-    pa_link_remove(&op->link);
     Py_CLEAR(op->self);
     Py_CLEAR(op->a);
     Py_CLEAR(op->b);
@@ -95,23 +100,20 @@ static void finish(pa_op *op, int raised)
 
 PyObject *pa_op_new(pa_state *st, const pa_op_kind *kind, PyObject *self)
 {
-    pa_op *op = (pa_op *)st->free_ops.first;
-    if (op != NULL) {
-        st->free_ops.first = op->self;
-        st->free_ops.len--;
-        PyObject_Init((PyObject *)op, st->Operation);
-    } else if ((op = PyObject_GC_New(pa_op, st->Operation)) == NULL) {
+    pa_op *op = (pa_op *)pa_free_take(&st->free_ops);
+    if (op != NULL)
+        pa_object_init((PyObject *)op, st->Operation);
+    else if ((op = PyObject_GC_New(pa_op, st->Operation)) == NULL)
         return NULL;
-    }
     op->kind = kind;
     op->st = st;
     op->self = Py_XNewRef(self);
     op->a = op->b = op->c = op->waiter = op->outcome = op->origin = op->weakrefs = NULL;
-    pa_link_init(&op->link);
     op->number = 0;
     op->step = 0;
     op->status = CREATED;
-    op->iterates = 0;
+    op->waits_for = FUTURE;
+    op->finalized = 0;
     int depth = PyThreadState_Get()->coroutine_origin_tracking_depth;
     if (depth > 0 && (op->origin = take_origin(depth)) == NULL) {
         finish(op, 1);
@@ -142,12 +144,11 @@ static void warn_never_awaited(pa_op *op)
     Py_XDECREF(name);
 }
 
-/* The collector clears types and modules in any order. */
-static pa_state *living_state(PyTypeObject *type)
+/* The collector clears types and modules in any order: a cleared type has let go of its module, a cleared state of its types. */
+static pa_state *living_state(pa_op *op)
 {
-    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
-    pa_state *st = module != NULL ? pa_state_of_module(module) : NULL;
-    return st != NULL && st->Operation == type ? st : NULL;
+    PyTypeObject *type = Py_TYPE(op);
+    return ((PyHeapTypeObject *)type)->ht_module != NULL && op->st->Operation == type ? op->st : NULL;
 }
 
 static PyObject *close_op(pa_op *op);
@@ -155,7 +156,8 @@ static PyObject *close_op(pa_op *op);
 static void op_finalize(PyObject *self)
 {
     pa_op *op = (pa_op *)self;
-    if (op->status == DONE || living_state(Py_TYPE(self)) == NULL)
+    op->finalized = 1;
+    if (op->status == DONE || living_state(op) == NULL)
         return;
     PyObject *raised = pa_err_take();
     if (op->status == CREATED) {
@@ -169,47 +171,53 @@ static void op_finalize(PyObject *self)
     pa_err_restore(raised);
 }
 
+/* It is not tracked any more. */
+static void take_apart(pa_op *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    if (op->weakrefs != NULL)
+        PyObject_ClearWeakRefs((PyObject *)op);
+    if (op->status != DONE)
+        (void)op_clear((PyObject *)op);
+    Py_CLEAR(op->origin);
+    pa_state *st = op->finalized ? NULL : living_state(op);
+    if (st == NULL || !pa_free_keep_new(&st->free_ops, (PyObject *)op))
+        PyObject_GC_Del(op);
+    Py_DECREF(type);
+}
+
 static void op_dealloc(PyObject *self)
 {
     pa_op *op = (pa_op *)self;
-    if (op->status != DONE && PyObject_CallFinalizerFromDealloc(self) < 0)
+    if (op->status == DONE) {
+        PyObject_GC_UnTrack(self);
+        take_apart(op);
         return;
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    if (op->weakrefs != NULL)
-        PyObject_ClearWeakRefs(self);
-    if (op->status != DONE)
-        (void)op_clear(self);
-    Py_CLEAR(op->origin);
-    pa_state *st = living_state(type);
-    if (st != NULL && st->free_ops.len < FREE_MAX && !PyObject_GC_IsFinalized(self)) {
-        op->self = st->free_ops.first;
-        st->free_ops.first = self;
-        st->free_ops.len++;
-    } else {
-        PyObject_GC_Del(self);
     }
-    Py_DECREF(type);
+    if (PyObject_CallFinalizerFromDealloc(self) < 0)
+        return;
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, op_dealloc)
+    take_apart(op);
+    Py_TRASHCAN_END
 }
 
 void pa_op_free_lists(pa_state *st)
 {
-    while (st->free_ops.first != NULL) {
-        PyObject *self = st->free_ops.first;
-        st->free_ops.first = ((pa_op *)self)->self;
+    PyObject *self;
+    while ((self = pa_free_take(&st->free_ops)) != NULL)
         PyObject_GC_Del(self);
-    }
-    st->free_ops.len = 0;
 }
 
 /* ---- Waiting ---- */
 
-static PySendResult begin_wait(pa_op *op, PyObject *waiter, int iterates)
+/* Steals `waiter`. */
+static PySendResult begin_wait(pa_op *op, PyObject *waiter, int waits_for)
 {
     PyObject *before = op->waiter, *outcome = op->outcome;
     op->waiter = waiter;
     op->outcome = NULL;
-    op->iterates = (uint8_t)iterates;
+    op->waits_for = (uint8_t)waits_for;
     Py_XDECREF(before);
     Py_XDECREF(outcome);
     return PYGEN_NEXT;
@@ -235,7 +243,8 @@ static int check_not_awaited(pa_op *op, PyObject *coro)
 {
     if (!PyCoro_CheckExact(coro))
         return 0;
-    PyObject *inner = PyObject_GetAttr(coro, op->st->names.cr_await);
+    const PyGetSetDef *cr_await = op->st->cr_await; /* without looking it up by its name */
+    PyObject *inner = cr_await->get(coro, cr_await->closure);
     int free = inner == Py_None;
     Py_XDECREF(inner);
     if (inner != NULL && !free)
@@ -271,24 +280,24 @@ PySendResult pa_op_await(pa_op *op, PyObject *awaitable)
     if (pa_future_is_exact(awaitable))
         return pa_op_wait(op, awaitable);
     PyObject *iterator = await_iterator(op, awaitable);
-    return iterator != NULL ? begin_wait(op, iterator, 1) : PYGEN_ERROR;
+    return iterator != NULL ? begin_wait(op, iterator, ITERATOR) : begin_wait(op, pa_err_take(), ERROR);
 }
 
 PySendResult pa_op_wait(pa_op *op, PyObject *future)
 {
     if (!pa_future_is_exact(future))
         return pa_op_await(op, future);
-    return begin_wait(op, Py_NewRef(future), 0);
+    return begin_wait(op, Py_NewRef(future), FUTURE);
 }
 
 /* The waiter is None then, and the outcome NULL until it was yielded. */
-PySendResult pa_op_yield(pa_op *op) { return begin_wait(op, Py_NewRef(Py_None), 0); }
+PySendResult pa_op_yield(pa_op *op) { return begin_wait(op, Py_NewRef(Py_None), FUTURE); }
 
 PyObject *pa_op_outcome(pa_op *op)
 {
     if (op->waiter == Py_None)
         return Py_NewRef(Py_None);
-    if (op->iterates)
+    if (op->waits_for == ITERATOR)
         return Py_NewRef(op->outcome);
     PyObject *value;
     int rc = pa_future_fetch(pa_future_find(op->waiter), &value);
@@ -324,7 +333,7 @@ static PySendResult look_at_future(pa_op *op, PyObject **exc, PyObject **yielded
     if (*exc != NULL) {
         if (PyErr_GivenExceptionMatches(*exc, PyExc_StopIteration)) { /* the iterator of a future would raise it: that is a result */
             op->outcome = stop_value(*exc);
-            op->iterates = 1;
+            op->waits_for = ITERATOR;
             Py_CLEAR(*exc);
         }
         return PYGEN_RETURN;
@@ -385,11 +394,26 @@ static PySendResult throw_into_iterator(pa_op *op, PyObject **exc, PyObject **va
     return PYGEN_RETURN;
 }
 
+static PySendResult enter_iterator(pa_op *op, PyObject *sent, PyObject **exc, PyObject **value)
+{
+    if (*exc != NULL)
+        return throw_into_iterator(op, exc, value);
+    return PyIter_Send(op->waiter, sent, value);
+}
+
 /* The same for an iterator, which gets what is sent or thrown. */
 static PySendResult drive_iterator(pa_op *op, PyObject *sent, PyObject **exc, PyObject **yielded)
 {
     PyObject *value = NULL;
-    PySendResult how = *exc != NULL ? throw_into_iterator(op, exc, &value) : PyIter_Send(op->waiter, sent, &value);
+    PySendResult how = PYGEN_ERROR;
+    if (PyCoro_CheckExact(op->waiter)) { /* whose frame counts as a recursion */
+        how = enter_iterator(op, sent, exc, &value);
+    } else if (Py_EnterRecursiveCall(" while calling a Python object") == 0) {
+        how = enter_iterator(op, sent, exc, &value);
+        Py_LeaveRecursiveCall();
+    } else {
+        Py_CLEAR(*exc);
+    }
     if (how == PYGEN_NEXT)
         *yielded = value;
     else if (how == PYGEN_ERROR)
@@ -397,6 +421,18 @@ static PySendResult drive_iterator(pa_op *op, PyObject *sent, PyObject **exc, Py
     else if (*exc == NULL)
         op->outcome = value;
     return how == PYGEN_NEXT ? PYGEN_NEXT : PYGEN_RETURN;
+}
+
+/* Goes on with the wait: PYGEN_NEXT with what it yields, or PYGEN_RETURN when it is over, with *exc or well. */
+static inline PySendResult go_on_waiting(pa_op *op, PyObject *sent, PyObject **exc, PyObject **yielded)
+{
+    if (op->waits_for == FUTURE)
+        return look_at_future(op, exc, yielded);
+    if (op->waits_for == ITERATOR)
+        return drive_iterator(op, sent, exc, yielded);
+    *exc = op->waiter;
+    op->waiter = NULL;
+    return PYGEN_RETURN;
 }
 
 /* ---- Running ---- */
@@ -422,7 +458,7 @@ static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **
     op->status = RUNNING;
     PySendResult how;
     for (;;) {
-        if (waits && (op->iterates ? drive_iterator(op, sent, &exc, result) : look_at_future(op, &exc, result)) == PYGEN_NEXT) {
+        if (waits && go_on_waiting(op, sent, &exc, result) == PYGEN_NEXT) {
             op->status = SUSPENDED;
             return PYGEN_NEXT;
         }
@@ -472,15 +508,15 @@ static PyObject *as_iteration(PySendResult how, PyObject *value)
     return value;
 }
 
+/* For interpreters; a program gets no further than op_iter.c, which calls send(). */
 static PyObject *op_next(PyObject *self)
 {
     PyObject *value;
-    PySendResult how = op_send(self, Py_None, &value);
-    if (how == PYGEN_RETURN && value == Py_None) {
-        Py_DECREF(value);
-        return NULL; /* an end without an exception stands for StopIteration(None) */
-    }
-    return as_iteration(how, value);
+    if (op_send(self, Py_None, &value) != PYGEN_RETURN)
+        return value;
+    pa_future_end_iteration(value);
+    Py_DECREF(value);
+    return NULL;
 }
 
 static PyObject *op_await(PyObject *self)
@@ -509,7 +545,7 @@ static PyObject *op_throw(PyObject *self, PyObject *const *args, Py_ssize_t narg
         raise_not_resumable(op);
         return NULL;
     }
-    int at_future = op->status == SUSPENDED && !op->iterates; /* then it is the future's iterator that complains, inside */
+    int at_future = op->status == SUSPENDED && op->waits_for == FUTURE; /* then it is the future's iterator that complains, inside */
     PyObject *exc = pa_future_thrown(args, nargs, at_future ? PA_FUTURE_THROW_COMPLAINT
                                                             : "exceptions must be classes or instances deriving from BaseException, not %s");
     if (exc == NULL && !(at_future && nargs >= 1 && nargs <= 3))
@@ -557,7 +593,7 @@ static PyObject *close_by_abandon(pa_op *op)
 {
     op->status = RUNNING;
     PyObject *method = NULL, *result = NULL, *raised = NULL;
-    if (op->iterates) {
+    if (op->waits_for == ITERATOR) {
         int found = pa_getattr_optional(op->waiter, op->st->names.close, &method);
         if (found > 0)
             result = PyObject_CallNoArgs(method);
@@ -709,8 +745,21 @@ static int register_coroutine(pa_state *st)
     return result != NULL ? 0 : -1;
 }
 
+static int find_cr_await(pa_state *st)
+{
+    for (const PyGetSetDef *def = PyCoro_Type.tp_getset; def->name != NULL; def++)
+        if (strcmp(def->name, "cr_await") == 0) {
+            st->cr_await = def;
+            return 0;
+        }
+    PyErr_SetString(PyExc_ImportError, "coroutines have no cr_await");
+    return -1;
+}
+
 int pa_op_setup(PyObject *module, pa_state *st)
 {
+    if (find_cr_await(st) < 0)
+        return -1;
     PyType_Spec spec = {"pyasync._core.coroutine", sizeof(pa_op), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, op_slots};
     st->Operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);

@@ -55,18 +55,19 @@ struct pa_op {
     PyObject *outcome;    /* op.c's: what that iterator returned */
     PyObject *origin;     /* op.c's: where it was made, if that is recorded */
     PyObject *weakrefs;
-    pa_link link;         /* in a queue of waiters; op.c takes it out at the end */
     int64_t number;
     int step;
     uint8_t status;       /* op.c's */
-    uint8_t iterates;     /* op.c's: `waiter` is an iterator */
+    uint8_t waits_for;    /* op.c's: what `waiter` is */
+    uint8_t finalized;    /* op.c's: the collector knows that, too, and does not forget it */
 };
 
 /* A new operation, not started. `self` may be NULL; new references are taken. New. */
 PyObject *pa_op_new(pa_state *st, const pa_op_kind *kind, PyObject *self);
 
 /* For `run`, to end with `return pa_op_wait(op, future)`: wait until the future is done, as `await future`. `run` is called again with
- * op->step as it is now (at once, if the future is done). The future (borrowed) may be of any loop; a native one costs nothing. */
+ * op->step as it is now (at once, if the future is done, or with what is `thrown` if it cannot be awaited). PYGEN_NEXT in any case. The
+ * future (borrowed) may be of any loop; a native one costs nothing. */
 PySendResult pa_op_wait(pa_op *op, PyObject *future);
 
 /* The same for anything that can be awaited (a coroutine, an operation, an object with __await__): what it yields is passed on, what is

@@ -18,12 +18,6 @@ PyObject *pa_op_iter_new(pa_state *st, PyObject *op)
     return (PyObject *)self;
 }
 
-static PyObject *iter_next(PyObject *self)
-{
-    PyObject *op = ((op_iter *)self)->op;
-    return op != NULL ? Py_TYPE(op)->tp_iternext(op) : NULL;
-}
-
 static PyObject *method_of(PyObject *self, const char *name)
 {
     PyObject *op = ((op_iter *)self)->op;
@@ -36,6 +30,8 @@ static PyObject *iter_send(PyObject *self, PyObject *value)
     Py_XDECREF(method);
     return result;
 }
+
+static PyObject *iter_next(PyObject *self) { return ((op_iter *)self)->op != NULL ? iter_send(self, Py_None) : NULL; }
 
 static PyObject *iter_throw(PyObject *self, PyObject *args)
 {

@@ -70,6 +70,9 @@ static int queue_setattro(PyObject *self, PyObject *name, PyObject *value)
 
 static inline bool replaced(PyObject *self, unsigned bit) { return (PA_BOUND_OVERRIDES(self, find_overrides) & bit) != 0; }
 
+/* Of a plain queue: nothing of it is overridden, and `items` is what _init makes. */
+static inline bool is_plain(PyObject *self) { return ((queue *)self)->plain && PA_BOUND_OVERRIDES(self, find_overrides) == 0; }
+
 static PyObject *items_of(PyObject *self)
 {
     PyObject *items = ((queue *)self)->items;
@@ -133,11 +136,16 @@ static int native_full(PyObject *self)
 
 static int is_empty(PyObject *self)
 {
+    if (is_plain(self))
+        return Py_SIZE(((queue *)self)->items) == 0;
     return replaced(self, EMPTY) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.empty)) : native_empty(self);
 }
 
 static int is_full(PyObject *self)
 {
+    queue *q = (queue *)self;
+    if (q->limit >= 0 && q->maxsize != NULL && is_plain(self))
+        return q->limit > 0 && Py_SIZE(q->items) >= q->limit;
     return replaced(self, FULL) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.full)) : native_full(self);
 }
 
@@ -147,6 +155,18 @@ static int done(PyObject *result)
 {
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+/* deque.append and popleft, which are C functions of one argument and of none: without the call's ado. */
+static PyObject *call_deque(PyObject *method, int flags, PyObject *deque, PyObject *arg)
+{
+    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
+        PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
+        if (def->ml_flags == flags)
+            return def->ml_meth(deque, arg);
+    }
+    PyObject *args[] = {deque, arg};
+    return PyObject_Vectorcall(method, args, arg != NULL ? 2 : 1, NULL);
 }
 
 static int native_put(PyObject *self, PyObject *item)
@@ -163,7 +183,7 @@ static int native_put(PyObject *self, PyObject *item)
     if (q->order == PRIORITY)
         result = PyObject_Vectorcall(st->heappush, args, 2, NULL);
     else
-        result = q->plain ? PyObject_Vectorcall(st->deque_append, args, 2, NULL) : PyObject_CallMethodOneArg(items, st->names.append, item);
+        result = q->plain ? call_deque(st->deque_append, METH_O, items, item) : PyObject_CallMethodOneArg(items, st->names.append, item);
     Py_DECREF(items);
     return done(result);
 }
@@ -181,7 +201,7 @@ static PyObject *native_get(PyObject *self)
     else if (q->order == LIFO)
         item = PyObject_CallMethodNoArgs(items, st->names.pop);
     else
-        item = q->plain ? PyObject_CallOneArg(st->deque_popleft, items) : PyObject_CallMethodNoArgs(items, st->names.popleft);
+        item = q->plain ? call_deque(st->deque_popleft, METH_NOARGS, items, NULL) : PyObject_CallMethodNoArgs(items, st->names.popleft);
     Py_DECREF(items);
     return item;
 }

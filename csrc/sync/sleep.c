@@ -12,22 +12,6 @@
 
 enum { START, YIELDED, WAITED };
 
-/* delay <= 0. 1, 0 or -1. */
-static int is_none_left(PyObject *delay)
-{
-    if (PyFloat_CheckExact(delay))
-        return PyFloat_AS_DOUBLE(delay) <= 0.0;
-    if (PyLong_CheckExact(delay)) {
-        int overflow;
-        long whole = PyLong_AsLongAndOverflow(delay, &overflow);
-        return overflow != 0 ? overflow < 0 : whole <= 0;
-    }
-    PyObject *zero = PyLong_FromLong(0);
-    int rc = zero != NULL ? PyObject_RichCompareBool(delay, zero, Py_LE) : -1;
-    Py_XDECREF(zero);
-    return rc;
-}
-
 /* 0, or -1 with ValueError for NaN (TypeError for what is no number), where asyncio minds. */
 static int check_delay(PyObject *delay)
 {
@@ -46,7 +30,7 @@ static int check_delay(PyObject *delay)
 static PySendResult start(pa_op *op)
 {
     pa_state *st = op->st;
-    int at_once = is_none_left(op->self);
+    int at_once = pa_calls_is_over(op->self);
     if (at_once > 0) {
         op->step = YIELDED;
         return pa_op_yield(op);

@@ -10,58 +10,51 @@
  * How the group leaves changed in bug-fix releases; PA_HAS_TRAIT asks for what the running one does.
  */
 #include "sync/taskgroup.h"
+#include "sync/taskgroup_impl.h"
 #include "sync/corofn.h"
 #include "sync/observer.h"
 #include "sync/op.h"
-#include "sync/traits.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
+#include "rt/field.h"
 #include "rt/error.h"
 #include "rt/call.h"
 
-typedef struct {
-    PyObject_HEAD
-    pa_state *st;
-    PyObject *loop, *parent, *base_error, *waiter; /* NULL for None */
-    PyObject *tasks;  /* a set; anything a program assigned */
-    PyObject *errors; /* a list; NULL for None */
-    PyObject *pending; /* the last cancellation while it was being left, NULL for none */
-    PyObject *callback; /* of the tasks, while there are any and nothing is overridden: it owns the group */
-    char entered, exiting, aborting, parent_cancel_requested, cancel_on_enter;
-} group_object;
-
-static int has_own_methods(group_object *g)
+/* bool(field): 1, 0 or -1. */
+static int is_true(PyObject *field)
 {
-    return pa_is_plain((PyObject *)g, g->st->TaskGroup, g->st->joined_TaskGroup, g->st->taskgroup_version);
+    if (field == NULL)
+        return 0;
+    if (PyAnySet_CheckExact(field))
+        return PySet_GET_SIZE(field) > 0;
+    if (PyList_CheckExact(field))
+        return PyList_GET_SIZE(field) > 0;
+    return pa_call_truth(Py_NewRef(field));
 }
 
-/* bool(self._tasks): 1, 0 or -1. */
-static int has_tasks(group_object *g)
-{
-    if (g->tasks != NULL && PyAnySet_CheckExact(g->tasks))
-        return PySet_GET_SIZE(g->tasks) > 0;
-    return g->tasks != NULL ? PyObject_IsTrue(g->tasks) : 0;
-}
+int pa_group_has_tasks(pa_group *g) { return is_true(g->tasks); }
 
-static int has_errors(group_object *g)
-{
-    if (g->errors != NULL && PyList_CheckExact(g->errors))
-        return PyList_GET_SIZE(g->errors) > 0;
-    return g->errors != NULL ? PyObject_IsTrue(g->errors) : 0;
-}
+static int has_errors(pa_group *g) { return is_true(g->errors); }
 
-static int is_base_error(PyObject *exc)
+/* self._is_base_error(exc): 1, 0 or -1. */
+static int is_base_error(pa_group *g, PyObject *exc)
 {
-    return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
+    if (!pa_group_has_own_methods(g))
+        return pa_call_truth(PyObject_CallMethodOneArg((PyObject *)g, g->st->names._is_base_error, exc));
+    if (PyExceptionInstance_Check(exc))
+        return PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt);
+    if (g->st->asserts)
+        PyErr_SetNone(PyExc_AssertionError);
+    return g->st->asserts ? -1 : 0;
 }
 
 /* self._errors.append(exc) */
-static int add_error(group_object *g, PyObject *exc)
+static int add_error(pa_group *g, PyObject *exc)
 {
     if (g->errors != NULL && PyList_CheckExact(g->errors))
         return PyList_Append(g->errors, exc);
-    PyObject *errors = Py_NewRef(g->errors != NULL ? g->errors : Py_None);
+    PyObject *errors = pa_group_own(g->errors);
     int rc = pa_call_nothing(PyObject_CallMethod(errors, "append", "O", exc));
     Py_DECREF(errors);
     return rc;
@@ -69,12 +62,13 @@ static int add_error(group_object *g, PyObject *exc)
 
 /* ---- Aborting ---- */
 
-static int abort_tasks(group_object *g)
+static int abort_tasks(pa_group *g)
 {
     g->aborting = 1;
-    PyObject *iterator = g->tasks != NULL ? PyObject_GetIter(g->tasks) : NULL, *task;
+    PyObject *tasks = pa_group_own(g->tasks), *iterator = PyObject_GetIter(tasks), *task;
+    Py_DECREF(tasks);
     if (iterator == NULL)
-        return g->tasks != NULL ? -1 : 0;
+        return -1;
     while ((task = PyIter_Next(iterator)) != NULL) {
         int rc = pa_any_done(g->st, task);
         if (rc == 0)
@@ -87,15 +81,15 @@ static int abort_tasks(group_object *g)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int call_abort(group_object *g)
+static int call_abort(pa_group *g)
 {
-    return has_own_methods(g) ? abort_tasks(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
+    return pa_group_has_own_methods(g) ? abort_tasks(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, g->st->names._abort));
 }
 
 /* The parent's cancellation is ours: __aexit__ takes it back. */
-static int cancel_parent(group_object *g)
+static int cancel_parent(pa_group *g)
 {
-    PyObject *parent = Py_NewRef(g->parent);
+    PyObject *parent = pa_group_own(g->parent);
     g->parent_cancel_requested = 1;
     int rc = pa_any_cancel(g->st, parent, NULL);
     Py_DECREF(parent);
@@ -104,30 +98,31 @@ static int cancel_parent(group_object *g)
 
 /* ---- The tasks' callback ---- */
 
-static int report_orphan(group_object *g, PyObject *task, PyObject *exc)
+static int report_orphan(pa_group *g, PyObject *task, PyObject *exc)
 {
-    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, g->parent);
+    PyObject *parent = pa_group_own(g->parent);
+    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, parent);
     PyObject *context = message != NULL ? Py_BuildValue("{sOsOsO}", "message", message, "exception", exc, "task", task) : NULL;
-    PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None);
+    PyObject *loop = pa_group_own(g->loop);
     int rc = context != NULL ? pa_call_nothing(PyObject_CallMethodOneArg(loop, g->st->names.call_exception_handler, context)) : -1;
     Py_DECREF(loop);
+    Py_DECREF(parent);
     Py_XDECREF(context);
     Py_XDECREF(message);
     return rc;
 }
 
 /* The task ended with `exc`. */
-static int take_error(group_object *g, PyObject *task, PyObject *exc)
+static int take_error(pa_group *g, PyObject *task, PyObject *exc)
 {
     if (add_error(g, exc) < 0)
         return -1;
-    if (is_base_error(exc) && g->base_error == NULL)
-        g->base_error = Py_NewRef(exc);
-    if (g->parent == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "'NoneType' object has no attribute 'done'");
+    int base = is_base_error(g, exc);
+    if (base < 0)
         return -1;
-    }
-    PyObject *parent = Py_NewRef(g->parent);
+    if (base && g->base_error == NULL)
+        g->base_error = Py_NewRef(exc);
+    PyObject *parent = pa_group_own(g->parent);
     int rc = pa_any_done(g->st, parent);
     if (rc > 0)
         rc = report_orphan(g, task, exc);
@@ -137,37 +132,34 @@ static int take_error(group_object *g, PyObject *task, PyObject *exc)
     return rc;
 }
 
-/* self._tasks.pa_call_nothing(task), and whoever waits for the last one goes on. */
-static int remove_task(group_object *g, PyObject *task)
+/* self._tasks.discard(task), and whoever waits for the last one goes on. */
+static int remove_task(pa_group *g, PyObject *task)
 {
-    if (g->tasks == NULL)
-        return 0;
-    if (!PySet_CheckExact(g->tasks)) {
-        PyObject *tasks = Py_NewRef(g->tasks);
-        int rc = pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
-        Py_DECREF(tasks);
-        if (rc < 0)
-            return -1;
-    } else if (PySet_Discard(g->tasks, task) < 0) {
+    PyObject *tasks = pa_group_own(g->tasks);
+    int rc = PySet_CheckExact(tasks) ? PySet_Discard(tasks, task) : pa_call_nothing(PyObject_CallMethod(tasks, "discard", "O", task));
+    Py_DECREF(tasks);
+    if (rc < 0)
         return -1;
-    }
-    if (pa_any_discard_awaited_by(g->st, task, g->parent) < 0)
+    PyObject *parent = Py_XNewRef(g->parent);
+    rc = pa_any_discard_awaited_by(g->st, task, parent);
+    Py_XDECREF(parent);
+    if (rc < 0)
         return -1;
-    int left = has_tasks(g);
+    int left = pa_group_has_tasks(g);
     if (left != 0)
         return left < 0 ? -1 : 0;
     Py_CLEAR(g->callback); /* no cycle stays behind */
     if (g->waiter == NULL)
         return 0;
     PyObject *waiter = Py_NewRef(g->waiter);
-    int rc = pa_any_done(g->st, waiter);
+    rc = pa_any_done(g->st, waiter);
     if (rc == 0)
         rc = pa_any_set_result(g->st, waiter, Py_True);
     Py_DECREF(waiter);
     return rc < 0 ? -1 : 0;
 }
 
-static int task_done(group_object *g, PyObject *task)
+int pa_group_task_done(pa_group *g, PyObject *task)
 {
     if (remove_task(g, task) < 0)
         return -1;
@@ -185,7 +177,7 @@ static int observe(pa_observer *self, PyObject *task)
     if (self->a == NULL)
         return 0; /* the garbage collector took it apart */
     PyObject *g = Py_NewRef(self->a);
-    int rc = task_done((group_object *)g, task);
+    int rc = pa_group_task_done((pa_group *)g, task);
     Py_DECREF(g);
     return rc;
 }
@@ -194,13 +186,13 @@ static const pa_observer_kind task_kind = {"_on_task_done", "TaskGroup._on_task_
 
 static PyObject *on_task_done(PyObject *self, PyObject *task)
 {
-    return task_done((group_object *)self, task) == 0 ? Py_NewRef(Py_None) : NULL;
+    return pa_group_task_done((pa_group *)self, task) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 /* self._on_task_done, to be called back. New. */
-static PyObject *done_callback(group_object *g)
+PyObject *pa_group_callback(pa_group *g)
 {
-    if (has_own_methods(g)) {
+    if (pa_group_has_own_methods(g)) {
         if (g->callback == NULL)
             g->callback = (PyObject *)pa_observer_new(g->st, &task_kind, (PyObject *)g, NULL, NULL);
         return Py_XNewRef(g->callback);
@@ -208,168 +200,15 @@ static PyObject *done_callback(group_object *g)
     return PyObject_GetAttr((PyObject *)g, g->st->names._on_task_done);
 }
 
-/* ---- create_task() ---- */
-
-/* RuntimeError where the group takes no tasks; the coroutine will not run then. */
-static int check_open(group_object *g, PyObject *coro)
-{
-    const char *why = NULL;
-    int some = g->entered && g->exiting ? has_tasks(g) : 1;
-    if (some < 0)
-        return -1;
-    if (!g->entered)
-        why = "has not been entered";
-    else if (!some)
-        why = "is finished";
-    else if (g->aborting)
-        why = "is shutting down";
-    if (why == NULL)
-        return 0;
-    if (PA_HAS_TRAIT(g->st, group_closes_refused) && pa_call_nothing(PyObject_CallMethodNoArgs(coro, g->st->names.close)) < 0)
-        return -1;
-    PyErr_Format(PyExc_RuntimeError, "TaskGroup %R %s", g, why);
-    return -1;
-}
-
-/* It belongs to the group from now on. */
-static int adopt(group_object *g, PyObject *task)
-{
-    pa_state *st = g->st;
-    int done = PA_HAS_TRAIT(st, group_takes_done_at_once) ? pa_any_done(st, task) : 0;
-    if (done < 0 || pa_any_add_awaited_by(st, task, g->parent) < 0)
-        return -1;
-    if (done)
-        return has_own_methods(g) ? task_done(g, task) : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
-    PyObject *callback = done_callback(g);
-    int rc = callback == NULL ? -1 : g->tasks != NULL && PySet_CheckExact(g->tasks) ? PySet_Add(g->tasks, task)
-                                   : pa_call_nothing(PyObject_CallMethod(g->tasks != NULL ? g->tasks : Py_None, "add", "O", task));
-    if (rc == 0)
-        rc = pa_any_add_callback(st, task, callback);
-    Py_XDECREF(callback);
-    if (rc < 0 || !g->aborting || !PA_HAS_TRAIT(st, group_cancels_late))
-        return rc;
-    /* an eager task ended the group before it was in it */
-    done = pa_any_done(st, task);
-    return done != 0 ? (done < 0 ? -1 : 0) : pa_any_cancel(st, task, NULL) < 0 ? -1 : 0;
-}
-
-/* Until 3.13 the arguments are named: out[0] the coroutine, [1] name, [2] context; what loop.create_task gets of them. New. */
-static PyObject *make_named(group_object *g, PyObject *const *given)
-{
-    pa_state *st = g->st;
-    PyObject *loop = Py_NewRef(g->loop), *task = NULL, *name = given[1] != NULL ? given[1] : Py_None;
-    PyObject *args[] = {NULL, loop, given[0], name, given[2]};
-    PyObject *keywords = NULL;
-    int named = PA_HAS_TRAIT(st, group_passes_name), context = given[2] != NULL && given[2] != Py_None;
-    if (!named)
-        args[3] = given[2];
-    if (named && context)
-        keywords = PyTuple_Pack(2, st->names.name, st->names.context);
-    else
-        keywords = named ? PyTuple_Pack(1, st->names.name) : context ? Py_NewRef(st->kw_context) : PyTuple_New(0);
-    if (keywords != NULL)
-        task = PyObject_VectorcallMethod(st->names.create_task, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords);
-    if (task != NULL && !named && name != Py_None && pa_call_nothing(PyObject_CallMethodOneArg(task, st->names.set_name, name)) < 0)
-        Py_CLEAR(task);
-    Py_XDECREF(keywords);
-    Py_DECREF(loop);
-    return task;
-}
-
-/* From 3.14 on whatever is named goes to loop.create_task. `args`: the coroutine, then the values. New. */
-static PyObject *make_with_all(group_object *g, PyObject *coro, PyObject *const *values, PyObject *kwnames)
-{
-    Py_ssize_t n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    PyObject *few[8], **args = n + 2 <= 8 ? few : PyMem_Malloc((size_t)(n + 2) * sizeof(*args));
-    if (args == NULL)
-        return PyErr_NoMemory();
-    args[0] = Py_NewRef(g->loop);
-    args[1] = coro;
-    for (Py_ssize_t i = 0; i < n; i++)
-        args[i + 2] = values[i];
-    PyObject *task = PyObject_VectorcallMethod(g->st->names.create_task, args, 2, kwnames);
-    Py_DECREF(args[0]);
-    if (args != few)
-        PyMem_Free(args);
-    return task;
-}
-
-static PyObject *finish_create(group_object *g, PyObject *task)
-{
-    if (task != NULL && adopt(g, task) < 0)
-        Py_CLEAR(task);
-    return task;
-}
-
-/* Only a coroutine. New. */
-static PyObject *make_alone(group_object *g, PyObject *coro)
-{
-    PyObject *loop = Py_NewRef(g->loop), *task = pa_calls_create_task(g->st, loop, coro);
-    Py_DECREF(loop);
-    return task;
-}
-
-static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"coro", "name", "context", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
-    group_object *g = (group_object *)self;
-    PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
-        return NULL;
-    int alone = nargs == 1 && kwnames == NULL && (!PA_HAS_TRAIT(g->st, group_passes_name) || pa_calls_takes_name(g->st, g->loop));
-    return finish_create(g, alone ? make_alone(g, given[0]) : make_named(g, given));
-}
-
-static PyObject *create_task_with_all(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const char *const names[] = {"coro", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
-    group_object *g = (group_object *)self;
-    PyObject *coro;
-    if (nargs == 1) {
-        if (check_open(g, args[0]) < 0)
-            return NULL;
-        return finish_create(g, kwnames == NULL ? make_alone(g, args[0]) : make_with_all(g, args[0], args + 1, kwnames));
-    }
-    /* coro by name, alone or among others: rare enough to be taken out of a dict */
-    Py_ssize_t at = -1, n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0)
-            at = i;
-    if (nargs > 1 || at < 0) {
-        (void)pa_args_parse(&sig, args, nargs, NULL, &coro); /* for its complaint */
-        return NULL;
-    }
-    coro = args[at];
-    if (check_open(g, coro) < 0)
-        return NULL;
-    PyObject *rest = PyTuple_New(n - 1), *task = NULL;
-    PyObject **values = PyMem_Malloc((size_t)n * sizeof(*values));
-    if (rest != NULL && values != NULL) {
-        for (Py_ssize_t i = 0, j = 0; i < n; i++)
-            if (i != at) {
-                values[j] = args[i];
-                PyTuple_SET_ITEM(rest, j++, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
-            }
-        task = make_with_all(g, coro, values, rest);
-    } else if (values == NULL) {
-        PyErr_NoMemory();
-    }
-    PyMem_Free(values);
-    Py_XDECREF(rest);
-    return finish_create(g, task);
-}
-
 /* ---- Entering ---- */
 
-static int cancel_group(group_object *g)
+static int cancel_group(pa_group *g)
 {
     if (!g->entered) {
         g->cancel_on_enter = 1;
         return 0;
     }
-    int some = g->exiting ? has_tasks(g) : 1;
+    int some = g->exiting ? pa_group_has_tasks(g) : 1;
     if (some <= 0 || g->aborting)
         return some < 0 ? -1 : 0;
     if (call_abort(g) < 0)
@@ -377,16 +216,20 @@ static int cancel_group(group_object *g)
     return g->parent != NULL && !g->parent_cancel_requested ? cancel_parent(g) : 0;
 }
 
-static int enter(group_object *g)
+static int enter(pa_group *g)
 {
     pa_state *st = g->st;
     if (g->entered) {
         PyErr_Format(PyExc_RuntimeError, "TaskGroup %R has already been entered", g);
         return -1;
     }
-    if (g->loop == NULL && (g->loop = pa_calls_need_running(st)) == NULL)
-        return -1;
-    PyObject *parent, *loop = Py_NewRef(g->loop);
+    if (g->loop == NULL) {
+        PyObject *running = pa_calls_need_running(st);
+        if (running == NULL)
+            return -1;
+        Py_XSETREF(g->loop, running);
+    }
+    PyObject *parent, *loop = pa_group_own(g->loop);
     int rc = pa_calls_current_task(st, loop, &parent);
     Py_DECREF(loop);
     if (rc < 0)
@@ -399,12 +242,12 @@ static int enter(group_object *g)
     g->entered = 1;
     if (!g->cancel_on_enter)
         return 0;
-    return has_own_methods(g) ? cancel_group(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
+    return pa_group_has_own_methods(g) ? cancel_group(g) : pa_call_nothing(PyObject_CallMethodNoArgs((PyObject *)g, st->names.cancel));
 }
 
 static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    if (enter((group_object *)op->self) < 0)
+    if (enter((pa_group *)op->self) < 0)
         return PYGEN_ERROR;
     *result = Py_NewRef(op->self);
     return PYGEN_RETURN;
@@ -424,11 +267,11 @@ static int is_cancellation(pa_state *st, PyObject *type)
 }
 
 /* Takes back the cancellation that is ours; if none is left, it does not go on. */
-static int take_back(group_object *g, pa_op *op)
+static int take_back(pa_group *g, pa_op *op)
 {
     if (!g->parent_cancel_requested)
         return 0;
-    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    PyObject *parent = pa_group_own(g->parent);
     long left = pa_any_uncancel(g->st, parent);
     Py_DECREF(parent);
     if (left == -1 && PyErr_Occurred())
@@ -440,10 +283,13 @@ static int take_back(group_object *g, pa_op *op)
     return 0;
 }
 
-static int begin_leaving(group_object *g, pa_op *op)
+static int begin_leaving(pa_group *g, pa_op *op)
 {
     g->exiting = 1;
-    if (op->b != Py_None && g->base_error == NULL && is_base_error(op->b))
+    int base = op->b != Py_None ? is_base_error(g, op->b) : 0;
+    if (base < 0)
+        return -1;
+    if (base && g->base_error == NULL)
         g->base_error = Py_NewRef(op->b);
     int cancelled = is_cancellation(g->st, op->a);
     if (cancelled < 0)
@@ -458,16 +304,18 @@ static int begin_leaving(group_object *g, pa_op *op)
 /* The raised exception gets no context but its own: raise ... from None, or again. */
 static int raise_error(PyObject *exc)
 {
-    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    exc = Py_NewRef(exc);
+    pa_raise_any(exc);
+    Py_DECREF(exc);
     return -1;
 }
 
 /* The cancel count stays what it was, and the parent is cancelled again if somebody else did it. */
-static int cancel_again(group_object *g)
+static int cancel_again(pa_group *g)
 {
     if (!PA_HAS_TRAIT(g->st, group_leaves_late))
         return 0;
-    PyObject *parent = Py_NewRef(g->parent != NULL ? g->parent : Py_None);
+    PyObject *parent = pa_group_own(g->parent);
     long count = pa_any_cancelling(g->st, parent);
     int rc = count == -1 && PyErr_Occurred() ? -1 : 0;
     if (count > 0)
@@ -476,12 +324,12 @@ static int cancel_again(group_object *g)
     return rc;
 }
 
-static int raise_group(group_object *g, pa_op *op)
+static int raise_group(pa_group *g, pa_op *op)
 {
     if (cancel_again(g) < 0)
         return -1;
-    PyObject *errors = g->errors;
-    g->errors = NULL;
+    PyObject *errors = pa_group_own(g->errors);
+    Py_CLEAR(g->errors);
     int lone = PA_HAS_TRAIT(g->st, group_lets_generators_exit) && op->a != Py_None ? PyObject_IsSubclass(op->a, PyExc_GeneratorExit) : 0;
     if (lone > 0 && PyList_CheckExact(errors) && PyList_GET_SIZE(errors) == 1) {
         raise_error(op->b);
@@ -498,7 +346,7 @@ static int raise_group(group_object *g, pa_op *op)
 }
 
 /* All tasks are done. 0, or -1 with what goes on. */
-static int end(group_object *g, pa_op *op)
+static int end(pa_group *g, pa_op *op)
 {
     if (g->base_error != NULL)
         return raise_error(g->base_error);
@@ -516,7 +364,7 @@ static int end(group_object *g, pa_op *op)
 }
 
 /* From 3.14 on a group that was left keeps nothing that a traceback could hang on. */
-static void forget(group_object *g)
+static void forget(pa_group *g)
 {
     Py_CLEAR(g->pending);
     if (!PA_HAS_TRAIT(g->st, group_forgets))
@@ -527,7 +375,7 @@ static void forget(group_object *g)
 }
 
 /* A cancellation while it waits. */
-static int note_cancellation(group_object *g, pa_op *op, PyObject *exc)
+static int note_cancellation(pa_group *g, pa_op *op, PyObject *exc)
 {
     Py_XSETREF(g->pending, Py_NewRef(exc));
     if (g->aborting)
@@ -537,7 +385,7 @@ static int note_cancellation(group_object *g, pa_op *op, PyObject *exc)
 }
 
 /* 1: it waits; 0: done; -1. */
-static int leave(group_object *g, pa_op *op, PyObject *thrown)
+static int leave(pa_group *g, pa_op *op, PyObject *thrown)
 {
     if (op->step == 0) {
         op->step = 1;
@@ -555,22 +403,26 @@ static int leave(group_object *g, pa_op *op, PyObject *thrown)
         }
         Py_CLEAR(g->waiter);
     }
-    int some = has_tasks(g);
+    int some = pa_group_has_tasks(g);
     if (some <= 0)
         return some < 0 ? -1 : end(g, op);
-    if (g->waiter == NULL) {
-        PyObject *loop = Py_NewRef(g->loop != NULL ? g->loop : Py_None), *waiter = pa_calls_create_future(g->st, loop);
+    PyObject *waiter = Py_XNewRef(g->waiter);
+    if (waiter == NULL) {
+        PyObject *loop = pa_group_own(g->loop);
+        waiter = pa_calls_create_future(g->st, loop);
         Py_DECREF(loop);
         if (waiter == NULL)
             return -1;
-        Py_XSETREF(g->waiter, waiter);
+        Py_XSETREF(g->waiter, Py_NewRef(waiter));
     }
-    return pa_op_wait(op, g->waiter) == PYGEN_NEXT ? 1 : -1;
+    PySendResult how = pa_op_wait(op, waiter);
+    Py_DECREF(waiter);
+    return how == PYGEN_NEXT ? 1 : -1;
 }
 
 static PySendResult leave_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    group_object *g = (group_object *)op->self;
+    pa_group *g = (pa_group *)op->self;
     int rc = leave(g, op, thrown);
     if (rc > 0)
         return PYGEN_NEXT;
@@ -590,7 +442,7 @@ static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     if (pa_corofn_no_args("TaskGroup.__aenter__", nargs, kwnames) < 0)
         return NULL;
-    return pa_op_new(((group_object *)self)->st, &enter_kind, self);
+    return pa_op_new(((pa_group *)self)->st, &enter_kind, self);
 }
 
 static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -600,7 +452,7 @@ static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, 
     PyObject *given[3];
     if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
         return NULL;
-    pa_op *op = (pa_op *)pa_op_new(((group_object *)self)->st, &leave_kind, self);
+    pa_op *op = (pa_op *)pa_op_new(((pa_group *)self)->st, &leave_kind, self);
     if (op != NULL) {
         op->a = Py_NewRef(given[0]);
         op->b = Py_NewRef(given[1]);
@@ -613,7 +465,7 @@ static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, 
 static PyObject *group_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     pa_state *st = pa_state_of_type(type);
-    group_object *g = st != NULL ? (group_object *)type->tp_alloc(type, 0) : NULL;
+    pa_group *g = st != NULL ? (pa_group *)type->tp_alloc(type, 0) : NULL;
     if (g != NULL)
         g->st = st;
     return (PyObject *)g;
@@ -621,7 +473,7 @@ static PyObject *group_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static int group_clear(PyObject *self)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     Py_CLEAR(g->loop);
     Py_CLEAR(g->parent);
     Py_CLEAR(g->base_error);
@@ -635,21 +487,27 @@ static int group_clear(PyObject *self)
 
 static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_Format(PyExc_TypeError, "TaskGroup.__init__() takes no arguments");
         return -1;
     }
     (void)group_clear(self);
     g->entered = g->exiting = g->aborting = g->parent_cancel_requested = g->cancel_on_enter = 0;
-    g->tasks = PySet_New(NULL);
-    g->errors = PyList_New(0);
+    Py_XSETREF(g->tasks, PySet_New(NULL)); /* what was dropped may have assigned others */
+    Py_XSETREF(g->errors, PyList_New(0));
     return g->tasks != NULL && g->errors != NULL ? 0 : -1;
+}
+
+static int group_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    pa_group *g = (pa_group *)self;
+    return pa_traits_setattr(self, name, value, g->st->taskgroup_methods, &g->assigned);
 }
 
 static int group_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    group_object *g = (group_object *)self;
+    pa_group *g = (pa_group *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(g->loop);
     Py_VISIT(g->parent);
@@ -675,7 +533,7 @@ static void group_dealloc(PyObject *self)
 
 static PyObject *abort_method(PyObject *self, PyObject *unused)
 {
-    return abort_tasks((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+    return abort_tasks((pa_group *)self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
@@ -683,38 +541,11 @@ PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
              "Before it is entered: as soon as it is. After it was left: nothing.");
 static PyObject *cancel_method(PyObject *self, PyObject *unused)
 {
-    return cancel_group((group_object *)self) == 0 ? Py_NewRef(Py_None) : NULL;
+    return cancel_group((pa_group *)self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
-/* An attribute that holds any object, None for NULL; `closure` is its offset. */
-static PyObject *get_object(PyObject *self, void *closure)
-{
-    PyObject *value = *(PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
-    return Py_NewRef(value != NULL ? value : Py_None);
-}
-
-static int set_object(PyObject *self, PyObject *value, void *closure)
-{
-    PyObject **place = (PyObject **)((char *)self + (Py_ssize_t)(uintptr_t)closure);
-    Py_XSETREF(*place, value != Py_None ? Py_XNewRef(value) : NULL);
-    return 0;
-}
-
-static PyObject *get_flag(PyObject *self, void *closure)
-{
-    return PyBool_FromLong(*((char *)self + (Py_ssize_t)(uintptr_t)closure));
-}
-
-static int set_flag(PyObject *self, PyObject *value, void *closure)
-{
-    int truth = value != NULL ? PyObject_IsTrue(value) : 0;
-    if (truth >= 0)
-        *((char *)self + (Py_ssize_t)(uintptr_t)closure) = (char)truth;
-    return truth < 0 ? -1 : 0;
-}
-
-#define OBJECT(name, field) {name, get_object, set_object, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
-#define FLAG(name, field) {name, get_flag, set_flag, NULL, (void *)(uintptr_t)offsetof(group_object, field)}
+#define OBJECT(name, field) PA_FIELD(name, pa_group, field)
+#define FLAG(name, field) PA_FLAG(name, pa_group, field)
 
 static PyGetSetDef group_getset[] = {
     OBJECT("_loop", loop),
@@ -736,9 +567,9 @@ static PyGetSetDef group_getset[] = {
 
 /* Which of the two asyncio has says its signature: see taskgroup's setup. */
 static PyMethodDef create_task_methods[] = {
-    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
+    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("create_task($self, /, coro, *, name=None, context=None)\n--\n\n" CREATE_TASK_DOC)},
-    {"create_task", (PyCFunction)(void (*)(void))create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
+    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC)},
 };
 
@@ -765,6 +596,7 @@ static PyType_Slot group_slots[] = {
     {Py_tp_doc, (void *)group_doc},
     {Py_tp_new, group_new},
     {Py_tp_init, group_init},
+    {Py_tp_setattro, group_setattro},
     {Py_tp_dealloc, group_dealloc},
     {Py_tp_traverse, group_traverse},
     {Py_tp_clear, group_clear},
@@ -784,7 +616,7 @@ static int original_has(PyObject *original, PyObject *name)
 
 int pa_taskgroup_setup(PyObject *module, pa_state *st)
 {
-    PyType_Spec spec = {"pyasync._core.TaskGroup", sizeof(group_object), 0,
+    PyType_Spec spec = {"pyasync._core.TaskGroup", sizeof(pa_group), 0,
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, group_slots};
     st->TaskGroup = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     PyObject *asyncio = PyImport_ImportModule("asyncio.taskgroups");

@@ -12,6 +12,9 @@ PyObject *pa_timeout_begin(pa_state *st, PyObject *delay);
  * or another exception raised. */
 int pa_timeout_end(PyObject *timeout, PyObject *exc);
 
+/* Frees what is kept for reuse. */
+void pa_timeout_free_lists(pa_state *st);
+
 int pa_timeout_setup(PyObject *module, pa_state *st);
 
 #endif

@@ -30,16 +30,33 @@ static int take_traits(pa_state *st, PyObject *pairs)
     return rc;
 }
 
-int pa_class_take(PyObject *class, PyTypeObject **place, unsigned *version)
+int pa_class_take(PyObject *class, const char *const *names, PyTypeObject **place, PyObject **methods)
 {
-    PyObject *doc = PyObject_GetAttrString(class, "__doc__"); /* until 3.11 a look-up is what gives a type its version */
-    Py_XDECREF(doc);
-    if (doc == NULL)
+    PyObject *originals = pa_override_originals((PyTypeObject *)class, NULL, names);
+    if (originals == NULL)
         return -1;
-    pa_type_assign_version((PyTypeObject *)class);
-    *version = ((PyTypeObject *)class)->tp_version_tag;
+    Py_XSETREF(*methods, originals);
     Py_XSETREF(*place, (PyTypeObject *)Py_NewRef(class));
     return 0;
+}
+
+static int take_classes(pa_state *st, PyObject *timeout, PyObject *group)
+{
+    static const char *const of_timeout[] = {"reschedule", "_on_timeout", NULL};
+    static const char *const of_group[] = {"_abort", "_on_task_done", "_is_base_error", "cancel", NULL};
+    return pa_class_take(timeout, of_timeout, &st->joined_Timeout, &st->timeout_methods) < 0
+               ? -1
+               : pa_class_take(group, of_group, &st->joined_TaskGroup, &st->taskgroup_methods);
+}
+
+int pa_traits_setattr(PyObject *self, PyObject *name, PyObject *value, PyObject *methods, bool *assigned)
+{
+    if (PyObject_GenericSetAttr(self, name, value) < 0)
+        return -1;
+    int known = methods != NULL ? PyDict_Contains(methods, name) : 0;
+    if (known > 0)
+        *assigned = true;
+    return known < 0 ? -1 : 0;
 }
 
 PyDoc_STRVAR(use_waiting_doc, "_use_waiting($module, /, *, Timeout, TaskGroup, traits)\n--\n\n"
@@ -50,8 +67,7 @@ static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
     pa_state *st = pa_state_of_module(module);
     PyObject *timeout, *group, *traits;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O!O!O:_use_waiting", names, &PyType_Type, &timeout, &PyType_Type, &group, &traits) ||
-        take_traits(st, traits) < 0 || pa_class_take(timeout, &st->joined_Timeout, &st->timeout_version) < 0 ||
-        pa_class_take(group, &st->joined_TaskGroup, &st->taskgroup_version) < 0)
+        take_traits(st, traits) < 0 || take_classes(st, timeout, group) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

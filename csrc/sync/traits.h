@@ -3,7 +3,7 @@
 #ifndef PA_SYNC_TRAITS_H
 #define PA_SYNC_TRAITS_H
 
-#include "rt/state.h"
+#include "rt/override.h"
 
 /* pa_state.traits */
 #define PA_TRAITS(X)                                                                                                    \
@@ -30,15 +30,11 @@ enum {
 
 #define PA_HAS_TRAIT(st, name) (((st)->traits >> PA_TRAIT_INDEX_##name & 1u) != 0)
 
-/* Whether `obj` is of the class that pyasync made of a native type, or of that type, and nobody has changed the class since. */
-static inline int pa_is_plain(PyObject *obj, PyTypeObject *native, PyTypeObject *joined, unsigned version)
-{
-    PyTypeObject *type = Py_TYPE(obj);
-    return type == native || (type == joined && version != 0 && type->tp_version_tag == version);
-}
+/* For tp_setattro: a method assigned to an instance hides the class's. Notes it in *assigned where it is one of `methods`. 0 or -1. */
+int pa_traits_setattr(PyObject *self, PyObject *name, PyObject *value, PyObject *methods, bool *assigned);
 
-/* Keeps the class and its version. 0 or -1. */
-int pa_class_take(PyObject *class, PyTypeObject **place, unsigned *version);
+/* Keeps the class, and what it has under these names of methods. 0 or -1. */
+int pa_class_take(PyObject *class, const char *const *names, PyTypeObject **place, PyObject **methods);
 
 int pa_traits_setup(PyObject *module, pa_state *st);
 

@@ -7,21 +7,10 @@
 #include "sync/corofn.h"
 #include "sync/op.h"
 #include "sync/timeout.h"
+#include "core/loop_calls.h"
 #include "rt/args.h"
 
 enum { START, IN_TIMEOUT, IN_ASYNCIO };
-
-int pa_wait_for_is_over(PyObject *timeout)
-{
-    if (timeout == Py_None)
-        return 0;
-    if (PyFloat_CheckExact(timeout))
-        return PyFloat_AS_DOUBLE(timeout) <= 0.0;
-    PyObject *zero = PyLong_FromLong(0);
-    int rc = zero != NULL ? PyObject_RichCompareBool(timeout, zero, Py_LE) : -1;
-    Py_XDECREF(zero);
-    return rc;
-}
 
 static PySendResult leave_to_asyncio(pa_op *op)
 {
@@ -49,14 +38,13 @@ static PySendResult leave_timeout(pa_op *op, PyObject *exc)
 
 static PySendResult start(pa_op *op)
 {
-    int at_once = pa_wait_for_is_over(op->b);
+    int at_once = op->b != Py_None ? pa_calls_is_over(op->b) : 0;
     if (at_once != 0)
         return at_once < 0 ? PYGEN_ERROR : leave_to_asyncio(op);
     if ((op->self = pa_timeout_begin(op->st, op->b)) == NULL)
         return PYGEN_ERROR;
     op->step = IN_TIMEOUT;
-    PySendResult how = pa_op_await(op, op->a);
-    return how == PYGEN_ERROR ? leave_timeout(op, pa_err_take()) : how;
+    return pa_op_await(op, op->a);
 }
 
 /* self: the Timeout, NULL before; a: what is awaited, b: the time-out. */

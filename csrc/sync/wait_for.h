@@ -4,9 +4,6 @@
 
 #include "sync/op.h"
 
-/* timeout is not None and timeout <= 0. 1, 0 or -1. */
-int pa_wait_for_is_over(PyObject *timeout);
-
 /* ---- wait_for_task.c ---- */
 /* The body of wait_for() where it runs a coroutine in a new task. */
 PySendResult pa_wait_for_task_run(pa_op *op, PyObject *thrown, PyObject **result);

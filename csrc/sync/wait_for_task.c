@@ -124,7 +124,7 @@ static PySendResult start(pa_op *op, PyObject **result)
         op->step = UNLIMITED;
         how = pa_op_await(op, op->a);
     } else {
-        int at_once = pa_wait_for_is_over(timeout);
+        int at_once = pa_calls_is_over(timeout);
         op->b = NULL;
         if (at_once == 0)
             how = begin_in_time(op, loop, timeout);

@@ -283,11 +283,12 @@ PyDoc_STRVAR(use_classes_doc, "_use_classes($module, event, lock, condition, bar
              "Make these classes what queues, conditions and barriers make, and say how the running asyncio behaves.");
 static PyObject *use_classes(PyObject *module, PyObject *args)
 {
+    static const char *const of_barrier[] = {"wait", "_block", "_release", "_wait", "_exit", NULL};
     pa_state *st = pa_state_of_module(module);
     PyObject *event, *lock, *condition, *barrier;
     if (!PyArg_ParseTuple(args, "OOOO!pp", &event, &lock, &condition, &PyType_Type, &barrier, &st->semaphore_wakes_all,
                           &st->condition_renotifies) ||
-        pa_class_take(barrier, &st->joined_Barrier, &st->barrier_version) < 0)
+        pa_class_take(barrier, of_barrier, &st->joined_Barrier, &st->barrier_methods) < 0)
         return NULL;
     Py_XSETREF(st->visible_condition, Py_NewRef(condition));
     Py_XSETREF(st->visible_event, Py_NewRef(event));

@@ -1,5 +1,5 @@
-/* See fields.h. */
-#include "rt/fields.h"
+/* See field.h. */
+#include "rt/field.h"
 
 #define FIELD(self, closure) ((PyObject **)((char *)(self) + (Py_ssize_t)(intptr_t)(closure)))
 #define FLAG(self, closure) ((bool *)((char *)(self) + (Py_ssize_t)(intptr_t)(closure)))

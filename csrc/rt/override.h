@@ -1,0 +1,20 @@
+/* Whether a class has other methods than those that native code goes around. */
+#ifndef PA_RT_OVERRIDE_H
+#define PA_RT_OVERRIDE_H
+
+#include "rt/state.h"
+
+/* {name: what the class, or else `fallback` (may be NULL), has under it}; names that neither has are left out where `fallback` is NULL. New. */
+PyObject *pa_override_originals(PyTypeObject *type, PyObject *fallback, const char *const *names);
+
+/* Looks anew, and remembers. What cannot be looked up counts as overridden, and leaves nothing raised. */
+bool pa_override_look(PyTypeObject *type, PyObject *originals, pa_override_cache *cache);
+
+/* Whether the class has exactly the originals under their names. The cache is for one set of originals and remembers one class. */
+static inline bool pa_override_none(PyTypeObject *type, PyObject *originals, pa_override_cache *cache)
+{
+    return cache->tag != 0 && cache->tag == type->tp_version_tag && cache->type == type ? cache->none
+                                                                                       : pa_override_look(type, originals, cache);
+}
+
+#endif

@@ -63,7 +63,8 @@ async def idle(count, context):
     return sample
 
 
-@case("idle_tcp", unit="B", operation="connection", times_itself=True, about="an idle connection of a server, 500 of them; without the kernel's part")
+@case("idle_tcp", unit="B", operation="connection", times_itself=True,
+      about="an idle connection of a server, 500 of them; without the kernel's part")
 async def idle_tcp(_seconds):
     return await idle(500, None)
 

@@ -1,4 +1,6 @@
-"""Child processes: starting and reaping them, and data through their pipes. Most of it is the kernel's fork; CPU time is the parent's only."""
+"""Child processes: starting and reaping them, and data through their pipes. Most of it is the kernel's fork;
+CPU time is the parent's only.
+"""
 from harness import asyncio, case
 
 PIPE = asyncio.subprocess.PIPE

@@ -46,7 +46,8 @@ class IntoServer(Server):
                 await self.loop.sock_sendall(connection, view[:n])
 
 
-@case("sock_1k", operation="request", times_itself=True, floor=c_server(10, 1024), about="sock_recv and sock_sendall, 1 KiB, 10 connections")
+@case("sock_1k", operation="request", times_itself=True, floor=c_server(10, 1024),
+      about="sock_recv and sock_sendall, 1 KiB, 10 connections")
 async def sock_1k(seconds):
     return await drive(Server(65536), 10, 1024, seconds)
 

@@ -1,5 +1,5 @@
-"""Echo of datagrams: the measured loop answers on one processor, the C client of bench_echo.py asks from another. The floor is a C server on
-one socket that receives and sends until nothing is there.
+"""Echo of datagrams: the measured loop answers on one processor, the C client of bench_echo.py asks from
+another. The floor is a C server on one socket that receives and sends until nothing is there.
 """
 import native
 from bench_echo import sample
@@ -31,7 +31,8 @@ async def serve(sockets, size, seconds):
     return sample(load)
 
 
-@case("udp_1k", operation="datagram", times_itself=True, floor=c_server(10, 1024), about="datagrams of 1 KiB, 10 senders, one in flight each")
+@case("udp_1k", operation="datagram", times_itself=True, floor=c_server(10, 1024),
+      about="datagrams of 1 KiB, 10 senders, one in flight each")
 async def udp_1k(seconds):
     return await serve(10, 1024, seconds)
 

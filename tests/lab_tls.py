@@ -30,7 +30,8 @@ class Tls:
         self.certificate, self.folder = certificate, folder
         self.stranger = str(folder / "stranger.pem")
         key = folder / "stranger.key"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key),
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+                        str(key),
                         "-out", self.stranger, "-days", "2", "-subj", "/CN=stranger", "-addext", "subjectAltName=DNS:stranger.example"],
                        check=True, capture_output=True)
         with open(self.stranger, "a") as file:
@@ -218,7 +219,8 @@ def tls_scenario(main, debug=False, limit=60):
         with Lab(aio, debug) as lab:
             result = clean(lab.run(asyncio.wait_for(main(lab, *args), limit)))
             reports = [[sorted(c), c["message"] if "handle" not in c else "<Handle>", plain(c.get("exception"))] for c in lab.errors.take()]
-            return tidy({"result": result, "log": clean(lab.log), "reports": clean(reports), "records": [tidy_record(r) for r in lab.records.records]})
+            return tidy({"result": result, "log": clean(lab.log), "reports": clean(reports),
+                         "records": [tidy_record(r) for r in lab.records.records]})
     return run
 
 

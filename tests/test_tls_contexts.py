@@ -312,7 +312,8 @@ def test_wrap_bio_overridden(same, tls, side, how):
         await ended(lab, p, peer)
         return calls
     hostname = "localhost" if side == "client" else None
-    assert same(tls_scenario(main))["result"] == [[["MemoryBIO", "MemoryBIO"], {"server_side": side == "server", "server_hostname": hostname}]]
+    assert same(tls_scenario(main))["result"] == [[["MemoryBIO", "MemoryBIO"], {"server_side": side == "server",
+                                                                                "server_hostname": hostname}]]
 
 
 @sides
@@ -402,7 +403,8 @@ def test_arguments_that_do_not_fit(same, tls, what):
             found = (await failure(loop.create_connection(factory, sock=sock, ssl=5, server_hostname="localhost")))[0]
         elif what == "start_tls None":
             t = await lab.attach(lab.protocol(), sock)
-            found = await failure(loop.start_tls(t, lab.protocol(), None)), await failure(loop.start_tls(t, lab.protocol(), True)), t.is_closing()
+            found = await failure(loop.start_tls(t, lab.protocol(), None)), await failure(loop.start_tls(t, lab.protocol(),
+                                                                                                         True)), t.is_closing()
             t.abort()
         elif what == "hostname without ssl":
             found = await failure(loop.create_connection(factory, sock=sock, server_hostname="localhost"))

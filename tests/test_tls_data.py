@@ -45,7 +45,8 @@ def test_what_can_be_written(same, tls, side, kind):
 
 
 LINES = {
-    "list": [b"one", b"two"], "tuple": (b"one", bytearray(b"two")), "views": [memoryview(b"one"), b"", b"two"], "nothing": [], "None": None, "int": 7,
+    "list": [b"one", b"two"], "tuple": (b"one", bytearray(b"two")), "views": [memoryview(b"one"), b"",
+                                                                              b"two"], "nothing": [], "None": None, "int": 7,
     "str": ["one"], "bytes": b"onetwo", "mixed": [b"one", 5], "none within": [b"one", None, b"two"],
 }
 
@@ -323,7 +324,8 @@ def test_limits(same, tls, side):
         p, peer = await secure(lab, tls, side)
         t = p.transport
         found = [t.get_write_buffer_limits(), t.get_read_buffer_limits(), t.get_write_buffer_size(), t.get_read_buffer_size()]
-        for kwargs in ({"high": 1000}, {"low": 10}, {"high": 50, "low": 20}, {"high": 10, "low": 20}, {"high": -1}, {"low": -1}, {"high": "x"}, {}):
+        for kwargs in ({"high": 1000}, {"low": 10}, {"high": 50, "low": 20}, {"high": 10, "low": 20}, {"high": -1}, {"low": -1},
+                       {"high": "x"}, {}):
             found.append([outcome(t.set_write_buffer_limits, **kwargs), t.get_write_buffer_limits()])
             found.append([outcome(t.set_read_buffer_limits, **kwargs), t.get_read_buffer_limits()])
         found += [outcome(t.set_write_buffer_limits, 1, 2, 3)[:2], t.can_write_eof(), outcome(t.write_eof), lab.log]

@@ -7,7 +7,8 @@ import weakref
 import pytest
 
 from lab import Lab, protocols, reset
-from lab_tls import (CLOSE_NOTIFY, EOF, Peer, ended, failure, got_data, opened, secure, sides, silent, tls_scenario, versions, write_until_paused)
+from lab_tls import (CLOSE_NOTIFY, EOF, Peer, ended, failure, got_data, opened, secure, sides, silent, tls_scenario, versions,
+                     write_until_paused)
 from support import PY, outcome
 
 END = [["made"], ["eof"], ["lost", None]]
@@ -36,7 +37,8 @@ def test_close(same, tls, side, version):
 
 
 @sides
-@pytest.mark.parametrize("calls", ["close close", "abort", "abort abort", "abort close", "close abort", "close tick abort", "abort tick close"])
+@pytest.mark.parametrize("calls", ["close close", "abort", "abort abort", "abort close", "close abort", "close tick abort",
+                                   "abort tick close"])
 def test_closing_more_than_once(same, tls, side, calls):
     async def main(lab):
         p, peer = await secure(lab, tls, side)
@@ -183,11 +185,12 @@ def test_what_works_after_the_end(same, tls, side, how):
             await lab.seen("lost")
         else:
             await ended(lab, p, peer)
-        calls = [("is_closing",), ("is_reading",), ("pause_reading",), ("resume_reading",), ("set_write_buffer_limits", 10), ("get_write_buffer_limits",),
+        calls = [("is_closing",), ("is_reading",), ("pause_reading",), ("resume_reading",), ("set_write_buffer_limits", 10),
+                 ("get_write_buffer_limits",),
                  ("can_write_eof",), ("write_eof",), ("get_extra_info", "peercert"), ("get_extra_info", "socket", "none"), ("write", b"x"),
                  ("writelines", [b"x"]), ("get_write_buffer_size",), ("get_read_buffer_size",)]
         # the socket of a connection that is only closing is still there
-        found = [[call[0], *(outcome(getattr(t, call[0]), *call[1:]) if call[1:2] != ("socket",) or how != "close" else [])] for call in calls]
+        found = [[name, *outcome(getattr(t, name), *args)] for name, *args in calls if args[:1] != ["socket"] or how != "close"]
         found.append(t.get_protocol() is p)
         if how == "close":
             await failure(peer.unwrap())
@@ -289,7 +292,8 @@ def test_a_half_closed_connection_with_much_left_to_send(same, tls, side, end):
 
 @sides
 @versions
-@pytest.mark.parametrize("what", ["half a record", "a broken record", "garbage", "an alert", "reset", "data after close_notify", "a warning",
+@pytest.mark.parametrize("what", ["half a record", "a broken record", "garbage", "an alert", "reset", "data after close_notify",
+                                  "a warning",
                                   "plain close_notify"])
 def test_a_stream_cut_or_spoilt(same, tls, side, version, what):
     async def main(lab):
@@ -361,7 +365,8 @@ def test_a_peer_that_does_not_answer(same, tls, side):
         await lab.seen("lost")
         return await peer.read_all()
     got = same(tls_scenario(main))
-    assert got["log"] == [["made"], ["lost", ["TimeoutError", "SSL shutdown timed out"]]] and got["result"] == [b"", CLOSE_NOTIFY] and silent(got)
+    assert got["log"] == [["made"], ["lost", ["TimeoutError", "SSL shutdown timed out"]]]
+    assert got["result"] == [b"", CLOSE_NOTIFY] and silent(got)
 
 
 @sides
@@ -486,7 +491,8 @@ def test_the_loop_is_closed_with_the_connection_open(same, tls, side):
 def test_a_server_ends_its_clients(same, tls, call):
     async def main(lab):
         server = await lab.loop.create_server(lambda: lab.protocol("server"), "127.0.0.1", 0, ssl=tls.server())
-        streams = [await lab.aio.open_connection(*server.sockets[0].getsockname(), ssl=tls.client(), server_hostname="localhost") for _ in range(3)]
+        streams = [await lab.aio.open_connection(*server.sockets[0].getsockname(), ssl=tls.client(),
+                                                 server_hostname="localhost") for _ in range(3)]
         await lab.seen("made", 3)
         server.close()
         waiting = asyncio.ensure_future(server.wait_closed())

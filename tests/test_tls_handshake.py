@@ -268,7 +268,8 @@ def test_without_any_check_no_name_is_needed(same, tls):
     assert same(tls_scenario(main))["result"] == [{}, None]
 
 
-@pytest.mark.parametrize("mine, its, chosen", [(["h2", "http/1.1"], ["http/1.1"], "http/1.1"), (["h2"], ["http/1.1"], None), (["h2"], None, None),
+@pytest.mark.parametrize("mine, its, chosen", [(["h2", "http/1.1"], ["http/1.1"], "http/1.1"), (["h2"], ["http/1.1"], None), (["h2"], None,
+                                                                                                                              None),
                                                (None, ["h2"], None)])
 @sides
 def test_alpn(same, tls, side, mine, its, chosen):

@@ -11,9 +11,11 @@ from lab import Lab, Recorder
 from lab_tls import Peer, failure, opened, secure, sides, start, tidy, tls_scenario
 from support import outcome, plain, spin
 
-ACTIONS = ("close", "abort", "close close", "abort close", "write", "writelines", "pause", "resume", "pause resume", "set_protocol", "limits", "zero limits",
+ACTIONS = ("close", "abort", "close close", "abort close", "write", "writelines", "pause", "resume", "pause resume", "set_protocol",
+           "limits", "zero limits",
            "extra info", "stop", "collect", "close write", "abort write", "write close", "pause close")
-CALLBACKS = ("connection_made", "data_received", "buffer_updated", "get_buffer", "eof_received", "pause_writing", "resume_writing", "connection_lost")
+CALLBACKS = ("connection_made", "data_received", "buffer_updated", "get_buffer", "eof_received", "pause_writing", "resume_writing",
+             "connection_lost")
 
 
 def act(lab, p, action):
@@ -108,7 +110,8 @@ def test_acting_within_a_callback(same, tls, callback, action):
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)
-@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, ssl.SSLWantReadError, ConnectionResetError], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, ssl.SSLWantReadError, ConnectionResetError],
+                         ids=lambda e: e.__name__)
 def test_raising_within_a_callback(same, tls, callback, error):
     """Errors of ssl, too: those that the transport itself acts on must not be taken for the protocol's, nor the other way round."""
     async def main(lab, side):

@@ -45,7 +45,8 @@ async def served(lab, tls, context, version, command):
     server = await lab.loop.create_server(lambda: lab.protocol(data_received=lambda p, data: p.transport.write(b"echo " + data)),
                                           "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    async with openssl(lab, "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_2" if version == "TLSv1_2" else "-tls1_3") as (process, said):
+    async with openssl(lab, "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_2" if version == "TLSv1_2" else "-tls1_3") as (process,
+                                                                                                                               said):
         tell(process, b"before\n")
         await lab.until(lambda: b"echo before" in said)
         tell(process, command)

@@ -50,7 +50,8 @@ def test_upgrade(same, tls, side, kind, buffered, version):
         task, peer = begin(lab, tls, side, p, sock, version)
         await peer.handshake()
         new = await task
-        found += [new is old, isinstance(new, asyncio.Transport), new.get_protocol() is p, old.is_closing(), new.get_extra_info("ssl_object").version(),
+        found += [new is old, isinstance(new, asyncio.Transport), new.get_protocol() is p, old.is_closing(),
+                  new.get_extra_info("ssl_object").version(),
                   new.get_extra_info("socket") is old.get_extra_info("socket"), old.get_extra_info("ssl_object"), lab.log[-1][0]]
         new.write(b"secret")
         found.append(await peer.read(6))
@@ -246,7 +247,8 @@ def test_arguments(same, tls, kwargs):
     """What is refused leaves the connection as it was."""
     async def main(lab):
         p, sock = await lab.connect("tcp")
-        task = asyncio.ensure_future(failure(lab.loop.start_tls(p.transport, p, tls.client(), **{"server_hostname": "localhost", **kwargs})))
+        task = asyncio.ensure_future(failure(lab.loop.start_tls(p.transport, p, tls.client(), **{"server_hostname": "localhost",
+                                                                                                 **kwargs})))
         await lab.ticks()
         if task.done():
             await lab.send(sock, b"still plain")
@@ -362,7 +364,7 @@ def test_tls_over_tls(same, tls, side, buffered, end):
         t = p.transport = await task
         t.write(b"q" * 100_000)
         found = [await peer.read(100_000) == b"q" * 100_000, t.get_extra_info("ssl_object") is below.get_extra_info("ssl_object"),
-                 t.get_extra_info("socket") is below.get_extra_info("socket"), t.get_extra_info("peername") == below.get_extra_info("peername")]
+                 *(t.get_extra_info(name) == below.get_extra_info(name) for name in ("socket", "peername"))]
         await peer.write(b"hello" * 10_000)
         await got_data(lab, 50_000)
         if end in ("close", "abort"):
@@ -496,7 +498,8 @@ def test_a_stream_that_cannot_be_upgraded(same, tls, how):
     async def main(lab):
         sock, other = lab.pair("tcp")
         reader, writer = await lab.aio.open_connection(sock=other)
-        task = asyncio.ensure_future(writer.start_tls(tls.client(trust=tls.stranger if how == "certificate" else None), server_hostname="localhost",
+        task = asyncio.ensure_future(writer.start_tls(tls.client(trust=tls.stranger if how == "certificate" else None),
+                                                      server_hostname="localhost",
                                                       ssl_handshake_timeout=0.05 if how == "silence" else 5))
         peer = Peer(lab, sock, tls.server(), True)
         if how == "garbage":
@@ -545,7 +548,8 @@ def test_a_context_that_is_shared(same, tls):
 
         async def one(i):
             if i % 2:
-                reader, writer = await lab.aio.open_connection(*server.sockets[0].getsockname(), ssl=client_context, server_hostname="localhost")
+                reader, writer = await lab.aio.open_connection(*server.sockets[0].getsockname(), ssl=client_context,
+                                                               server_hostname="localhost")
             else:
                 reader, writer = await lab.aio.open_connection(*plain.sockets[0].getsockname())
                 writer.write(b"TLS\n")

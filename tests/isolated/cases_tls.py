@@ -86,6 +86,14 @@ async def pair(loop, make):
     return transport, protocol, echo
 
 
+async def end(*transports):
+    """Takes down what is left of a connection."""
+    for transport in transports:
+        transport.abort()
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
 @with_engines
 async def tls_echo(m, loop):
     for make in (Client, Buffered) * (CONNECTIONS // 2):
@@ -95,6 +103,7 @@ async def tls_echo(m, loop):
         await protocol.enough
         transport.close()
         await protocol.lost
+        await end(echo.transport)
 
 
 @with_engines
@@ -107,7 +116,7 @@ async def tls_abort(m, loop):
         await asyncio.sleep(0)
         (transport if i % 2 else echo.transport).abort()
         await protocol.lost
-        await asyncio.sleep(0)
+        await end(transport, echo.transport)
         kept.pending()
 
 
@@ -125,6 +134,7 @@ async def tls_start_tls(m, loop):
         await protocol.enough
         both[1].close()
         await protocol.lost
+        await end(both[0])
 
 
 @with_engines
@@ -145,6 +155,4 @@ async def tls_broken_records(m, loop):
         below = echo.transport._ssl_protocol._transport
         below.write(b"\x17\x03\x03\x00\x20" + b"?" * 32)
         await protocol.lost
-        echo.transport.abort()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await end(echo.transport)

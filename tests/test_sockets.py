@@ -418,3 +418,36 @@ def test_sendfile_errors(same, tmp_path):
             dgram.close()
             return found
     same(scenario)
+
+
+def test_an_error_that_waits_in_the_socket(same, listener):
+    """The kernel gives it out once, whoever asks first."""
+    def scenario(aio):
+        found = []
+        with fresh_loop(aio) as loop, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as refused, socket.socket() as unconnected:
+            refused.setblocking(False)
+            unconnected.setblocking(False)
+            refused.connect(("127.0.0.1", free_port()))
+            for begin in (loop.sock_recv, loop.sock_recvfrom):
+                refused.send(b"nobody is there")
+                found.append(outcome(loop.run_until_complete, begin(refused, 100)))
+            refused.send(b"nobody is there")
+            found.append(outcome(loop.run_until_complete, loop.sock_recv_into(refused, bytearray(10))))
+            for sock in (listener, unconnected):
+                found.append(outcome(loop.run_until_complete, loop.sock_recv(sock, 100)))
+        return found
+    assert [entry[1] for entry in same(scenario)] == 3 * ["ConnectionRefusedError"] + 2 * ["OSError"]
+
+
+def test_nothing_wanted(same, pair):
+    """No bytes are there at once."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            return [outcome(loop.run_until_complete, asyncio.wait_for(begin, 0.05)) for begin in (
+                loop.sock_recv(pair[0], 0), loop.sock_recv_into(pair[0], bytearray()), loop.sock_recv(pair[0], -1))]
+    same(scenario)
+
+
+def test_a_patched_socket_class_is_asked_first(aio, loop, run, pair, monkeypatch):
+    monkeypatch.setattr(socket.socket, "recv", lambda self, n: b"patched")
+    assert run(loop.sock_recv(pair[0], 10)) == b"patched"

@@ -1,7 +1,7 @@
 /* loop.sock_recv() and its kin: one operation on a user's socket, tried at once, and again whenever the descriptor is ready.
  *
  * The socket is the user's, of any class that looks like one, so every attempt calls its own methods: addresses, flags and error texts
- * are theirs. What is native is the waiting: a SockOp is the callable that add_reader() or add_writer() gets, and the future's done
+ * are theirs. (A plain socket is looked into before a first attempt to receive.) What is native is the waiting: a SockOp is the callable that add_reader() or add_writer() gets, and the future's done
  * callback that takes it away again. As in asyncio a second operation of the same direction on a descriptor displaces the first, and a
  * reading and a writing one go side by side; that is what the loop's Handles do, so they are used, and not a watch.
  *
@@ -10,7 +10,9 @@
  */
 #include "core/future.h"
 #include "net/net.h"
+#include "base/sys.h"
 #include "rt/error.h"
+#include "rt/override.h"
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -21,6 +23,7 @@ typedef struct {
     PyObject *(*attempt)(sock_op *self); /* new; NULL with BlockingIOError to wait on, or another exception */
     int writing;
     int into_future;                     /* what the first attempt raises goes through the future, after fileno() was asked */
+    int (*takes)(PyObject *args);        /* of receiving ones: whether it would take at least a byte, with such arguments; NULL: no */
 } op_kind;
 
 struct sock_op {
@@ -208,6 +211,52 @@ static PyObject *attempt_connect(sock_op *self)
     Py_RETURN_NONE;
 }
 
+/* ---- Attempts that would be in vain ---- */
+
+/* recv(n), recvfrom(n) */
+static int takes_count(PyObject *args)
+{
+    PyObject *n = PyTuple_GET_SIZE(args) == 1 ? PyTuple_GET_ITEM(args, 0) : NULL;
+    if (n == NULL || !PyLong_CheckExact(n))
+        return 0;
+    int overflow;
+    return PyLong_AsLongAndOverflow(n, &overflow) > 0 && overflow == 0;
+}
+
+/* recv_into(buffer) */
+static int takes_buffer(PyObject *args)
+{
+    PyObject *buffer = PyTuple_GET_SIZE(args) == 1 ? PyTuple_GET_ITEM(args, 0) : NULL;
+    if (buffer != NULL && PyMemoryView_Check(buffer)) {
+        const Py_buffer *view = PyMemoryView_GET_BUFFER(buffer);
+        return !view->readonly && view->len > 0 && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C');
+    }
+    return buffer != NULL && PyByteArray_CheckExact(buffer) && PyByteArray_GET_SIZE(buffer) > 0;
+}
+
+/* Whether the first attempt of a plain socket would only raise BlockingIOError, which, with a text in the user's language, costs several
+ * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error, which the kernel gives out once. */
+static int is_vain(sock_op *self)
+{
+    pa_state *st = self->st;
+    if (self->kind->takes == NULL || Py_TYPE(self->sock) != (PyTypeObject *)st->socket_class || !self->kind->takes(self->args) ||
+        !pa_override_none(Py_TYPE(self->sock), st->socket_methods, &st->socket_overrides))
+        return 0;
+    if (ask_number(self) < 0)
+        return -1;
+    int fd = PyObject_AsFileDescriptor(self->number);
+    if (fd < 0) { /* closed: the attempt will say so */
+        PyErr_Clear();
+        return 0;
+    }
+    char first;
+    int rc = (int)pa_sys_recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (rc >= 0 || rc == -EAGAIN || rc == -EWOULDBLOCK)
+        return rc < 0;
+    pa_error_from_errno(rc);
+    return -1;
+}
+
 /* ---- Waiting ---- */
 
 /* The Handle's callback: the descriptor is ready. */
@@ -331,14 +380,14 @@ static PyObject *failed_future(pa_loop *loop)
     return future;
 }
 
-static const op_kind KIND_RECV = {"recv", attempt_call, 0, 0};
-static const op_kind KIND_RECV_INTO = {"recv_into", attempt_call, 0, 0};
-static const op_kind KIND_RECVFROM = {"recvfrom", attempt_call, 0, 0};
-static const op_kind KIND_RECVFROM_INTO = {"recvfrom_into", attempt_call, 0, 0};
-static const op_kind KIND_SENDALL = {"send", attempt_sendall, 1, 0};
-static const op_kind KIND_SENDTO = {"sendto", attempt_call, 1, 0};
-static const op_kind KIND_CONNECT = {"connect", attempt_connect, 1, 1};
-static const op_kind KIND_ACCEPT = {"accept", attempt_accept, 0, 1};
+static const op_kind KIND_RECV = {"recv", attempt_call, 0, 0, takes_count};
+static const op_kind KIND_RECV_INTO = {"recv_into", attempt_call, 0, 0, takes_buffer};
+static const op_kind KIND_RECVFROM = {"recvfrom", attempt_call, 0, 0, takes_count};
+static const op_kind KIND_RECVFROM_INTO = {"recvfrom_into", attempt_call, 0, 0, NULL};
+static const op_kind KIND_SENDALL = {"send", attempt_sendall, 1, 0, NULL};
+static const op_kind KIND_SENDTO = {"sendto", attempt_call, 1, 0, NULL};
+static const op_kind KIND_CONNECT = {"connect", attempt_connect, 1, 1, NULL};
+static const op_kind KIND_ACCEPT = {"accept", attempt_accept, 0, 1, NULL};
 
 /* Tries, and waits if need be. `args` is borrowed. New: a future. */
 static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, PyObject *args)
@@ -356,7 +405,10 @@ static PyObject *begin(PyObject *loop_obj, const op_kind *kind, PyObject *sock, 
     self->args = Py_NewRef(args);
     self->kind = kind;
     PyObject *future = NULL;
-    if (!kind->into_future || ask_number(self) == 0) {
+    int vain = kind->into_future && ask_number(self) < 0 ? -1 : is_vain(self);
+    if (vain > 0) {
+        future = wait_for(self, loop);
+    } else if (vain == 0) {
         PyObject *result = kind->attempt(self);
         if (result != NULL)
             future = done_future(loop, result);
@@ -532,8 +584,12 @@ static int find_ssl_socket(pa_state *st)
 
 int pa_sock_ops_setup(PyObject *module, pa_state *st)
 {
+    static const char *const methods[] = {"recv", "recv_into", "recvfrom", "fileno", NULL};
     st->SockOp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &op_spec, NULL);
-    if (st->SockOp == NULL || find_ssl_socket(st) < 0)
+    if (st->SockOp == NULL || find_ssl_socket(st) < 0 || pa_import_from("socket", "socket", &st->socket_class) < 0)
+        return -1;
+    st->socket_methods = pa_override_originals((PyTypeObject *)st->socket_class, NULL, methods);
+    if (st->socket_methods == NULL)
         return -1;
     return pa_type_add_methods(st->EventLoop, loop_methods);
 }

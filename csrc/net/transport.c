@@ -765,7 +765,7 @@ int pa_transport_setup(PyObject *module, pa_state *st)
         pa_import_from("asyncio.protocols", "BufferedProtocol", &st->aio_BufferedProtocol) < 0 ||
         pa_import_from("asyncio.trsock", "TransportSocket", &st->aio_TransportSocket) < 0 ||
         pa_import_from("asyncio.futures", "_set_result_unless_cancelled", &st->set_result_unless_cancelled) < 0 ||
-        pa_import_from("socket", "socket", &st->socket_class) < 0 || make_types(module, st) < 0)
+        make_types(module, st) < 0)
         return -1;
     return pa_type_add_methods(st->EventLoop, loop_methods);
 }

@@ -1,6 +1,7 @@
 """Renegotiation in TLS 1.2 and new keys in TLS 1.3, asked for by OpenSSL's own programs: ssl has no call for either."""
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import ssl
@@ -29,8 +30,9 @@ async def openssl(lab, *args):
     try:
         yield process, said
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)     # Popen's own would reap it first, which asyncio warns of on 3.11
         await process.wait()
         process.stdin.close()
         await asyncio.wait([task], timeout=5)

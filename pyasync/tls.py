@@ -45,6 +45,10 @@ class SSLProtocol(_core.SSLProtocol, sslproto.SSLProtocol):
         self._flush()
         super()._abort(*exc)
 
+    def _fatal_error(self, exc, message="Fatal error on transport"):
+        self._flush_last()
+        super()._fatal_error(exc, message)
+
     def _set_write_buffer_limits(self, high=None, low=None):
         self._flush()
         super()._set_write_buffer_limits(high, low)

@@ -474,25 +474,47 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignor
     Py_RETURN_NONE;
 }
 
+/* What is put off to the end of the tick is this process's to send: the child has a copy, and would send it again. */
+static PyObject *before_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    pa_state *st = pa_state_of_module(module);
+    for (pa_link *link = st->loops.next; link != &st->loops; link = link->next) {
+        pa_loop *loop = PA_LINK_OWNER(link, pa_loop, link);
+        if (!loop->ticking || loop->thread_ident != PyThread_get_thread_ident())
+            continue;
+        Py_INCREF(loop); /* one loop at most runs in this thread */
+        int rc = pa_loop_run_deferred(loop);
+        Py_DECREF(loop);
+        if (rc < 0)
+            return NULL;
+        break;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
+    {"_before_fork", before_fork, METH_NOARGS, PyDoc_STR("_before_fork($module, /)\n--\n\nSends what is put off.")},
     {"_after_fork_in_child", after_fork_in_child, METH_NOARGS,
      PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nGives every open loop descriptors that are not the parent's.")},
     {NULL},
 };
 
-/* os.register_at_fork(after_in_child=_after_fork_in_child) */
+/* os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child) */
 static int register_at_fork(PyObject *module)
 {
-    PyObject *os = PyImport_ImportModule("os"), *function = NULL, *keywords = NULL, *method = NULL, *args = NULL, *result = NULL;
+    PyObject *os = PyImport_ImportModule("os"), *function = NULL, *before = NULL, *keywords = NULL, *method = NULL, *args = NULL;
+    PyObject *result = NULL;
     if (os == NULL || PyModule_AddFunctions(module, module_methods) < 0 ||
         (function = PyObject_GetAttrString(module, "_after_fork_in_child")) == NULL ||
+        (before = PyObject_GetAttrString(module, "_before_fork")) == NULL ||
         (method = PyObject_GetAttrString(os, "register_at_fork")) == NULL || (args = PyTuple_New(0)) == NULL ||
-        (keywords = Py_BuildValue("{sO}", "after_in_child", function)) == NULL)
+        (keywords = Py_BuildValue("{sOsO}", "before", before, "after_in_child", function)) == NULL)
         goto done;
     result = PyObject_Call(method, args, keywords);
 done:
     Py_XDECREF(os);
     Py_XDECREF(function);
+    Py_XDECREF(before);
     Py_XDECREF(method);
     Py_XDECREF(args);
     Py_XDECREF(keywords);

@@ -206,6 +206,8 @@ static int shut_down_write(pa_transport *self)
 
 void pa_stream_drop_queue(pa_transport *self)
 {
+    if (self->tls && self->protocol != NULL)
+        pa_tls_drop(PA_TLS(self->protocol));
     pa_write_queue_clear(&self->queue);
     pa_loop_undefer(self->loop, &self->flush);
     self->blocked = false;
@@ -264,8 +266,19 @@ static int settle(pa_transport *self, int status)
     return pa_flow_maybe_pause(self);
 }
 
+/* What TLS has put off belongs before what follows here. 0 or -1. */
+static int flush_tls(pa_transport *self)
+{
+    PyObject *protocol = Py_NewRef(self->protocol);
+    int rc = pa_tls_flush_all(PA_TLS(protocol));
+    Py_DECREF(protocol);
+    return rc;
+}
+
 int pa_stream_flush(pa_transport *self)
 {
+    if (self->tls && self->protocol != NULL && flush_tls(self) < 0)
+        return -1;
     if (pa_write_queue_is_empty(&self->queue) || self->blocked || self->lost)
         return 0;
     Py_INCREF(self);

@@ -108,7 +108,7 @@ static int tls_init(PyObject *op, PyObject *args, PyObject *kwargs)
         pa_openssl_forget_made();
     int rc = init_as_asyncio(self, args, kwargs);
     if (direct)
-        self->ssl = pa_openssl_made();
+        self->ssl = pa_tls_openssl_of(pa_openssl_made(), self->calls);
     PyObject *raised = rc < 0 ? pa_err_take() : NULL;
     if (PyObject_DelAttr(op, self->st->names.max_size) < 0)
         rc = -1;

@@ -77,6 +77,9 @@ int pa_tls_write_all(pa_tls *self, PyObject *iterable);
 
 /* Encrypts and sends what is put off. What goes wrong is told as asyncio does. 0, or -1 with what asyncio lets through. */
 int pa_tls_flush(pa_tls *self);
+int pa_tls_flush_all(pa_tls *self); /* also the TLS above, if the application is one */
+/* Forgets what is put off: it can never go out. */
+void pa_tls_drop(pa_tls *self);
 int pa_tls_run_deferred(pa_loop *loop, PyObject *owner);
 
 /* Gives bytes to the transport below: `owner` is an exact bytes object, or NULL. 0 or -1. */

@@ -133,6 +133,14 @@ static int process_outgoing(pa_tls *self)
     return control_app_writing(self);
 }
 
+/* write() of the user's SSLObject. -1 with an exception. */
+static int refuse_negative(Py_ssize_t count)
+{
+    if (count < 0 && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "write() returned a negative number");
+    return -1;
+}
+
 /* What asyncio's deque holds, by Python's write(): it may hold anything. 1 if all of it went, 0 if OpenSSL wants to hear from the peer
  * first, -1 with an exception. */
 static int write_backlog(pa_tls *self)
@@ -150,7 +158,7 @@ static int write_backlog(pa_tls *self)
         if (again)
             rc = 0;
         else if (size < 0 || (size > count && rest == NULL))
-            rc = -1;
+            rc = refuse_negative(count);
         else if (rest != NULL)
             rc = PySequence_SetItem(backlog, 0, rest) < 0 ? -1 : 1;
         else
@@ -175,9 +183,47 @@ static int write_plaintext(pa_tls *self)
     if (rc == 1)
         rc = self->engine->write(self);
     self->busy = false;
-    if (rc == 0 && self->loop != NULL)
+    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) /* fatal: who reports it flushes, and must not find this again */
+        pa_write_queue_clear(&self->put_off);
+    if (rc <= 0 && self->loop != NULL)
         pa_loop_undefer(self->loop, &self->flush);
     return rc < 0 ? -1 : process_outgoing(self);
+}
+
+void pa_tls_drop(pa_tls *self)
+{
+    Py_INCREF(self);
+    if (self->loop != NULL)
+        pa_loop_undefer(self->loop, &self->flush);
+    pa_write_queue_clear(&self->put_off);
+    Py_DECREF(self);
+}
+
+/* What TLS in TLS has put off belongs before what follows here. */
+static int flush_above(pa_tls *self)
+{
+    PyObject *above = self->app_protocol;
+    if (above == NULL || !pa_tls_is_native(self->st, above))
+        return 0;
+    Py_INCREF(above);
+    int rc = pa_tls_flush_all(PA_TLS(above));
+    Py_DECREF(above);
+    return rc;
+}
+
+int pa_tls_flush_all(pa_tls *self) { return flush_above(self) < 0 ? -1 : pa_tls_flush(self); }
+
+/* The connection ends by an error that is being told already: what can be sent goes first, without an error of its own. 0 or -1. */
+static int flush_last(pa_tls *self)
+{
+    if (flush_above(self) < 0)
+        return -1;
+    if (pa_write_queue_is_empty(&self->put_off) || self->busy || self->state != self->st->tls_wrapped || write_plaintext(self) == 0)
+        return 0;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Clear();
+    return 0;
 }
 
 int pa_tls_flush(pa_tls *self)
@@ -393,11 +439,13 @@ static int advance(pa_tls *self)
     return self->state == st->tls_shutdown ? call_own(self, st->names._do_shutdown) : 0;
 }
 
-int pa_tls_receive(PyObject *op, const char *data, size_t len)
+static int receive(PyObject *op, const char *data, size_t len, bool lasting)
 {
     pa_tls *self = PA_TLS(op);
     Py_INCREF(self);
     int rc = self->engine->feed(self, data, len);
+    if (rc == 0 && !lasting)
+        rc = self->engine->keep(self);
     if (rc == 0)
         rc = advance(self);
     PyObject *raised = rc < 0 ? pa_err_take() : NULL;
@@ -411,6 +459,8 @@ int pa_tls_receive(PyObject *op, const char *data, size_t len)
     Py_DECREF(self);
     return rc;
 }
+
+int pa_tls_receive(PyObject *op, const char *data, size_t len) { return receive(op, data, len, true); }
 
 /* ---- Methods: asyncio's names, for the half that is asyncio's and for transports that are not native ---- */
 
@@ -426,7 +476,7 @@ static PyObject *method_buffer_updated(PyObject *op, PyObject *nbytes)
     }
     if (n > view.len)
         n = view.len;
-    int rc = n > 0 ? pa_tls_receive(op, view.buf, (size_t)n) : 0;
+    int rc = n > 0 ? receive(op, view.buf, (size_t)n, false) : 0; /* what this calls may make the transport fill it again */
     PyBuffer_Release(&view);
     Py_DECREF(buffer);
     return pa_call_none(rc);
@@ -434,7 +484,8 @@ static PyObject *method_buffer_updated(PyObject *op, PyObject *nbytes)
 
 static PyObject *method_do_read(PyObject *op, PyObject *unused) { return pa_call_none(read_decrypted(PA_TLS(op))); }
 static PyObject *method_do_write(PyObject *op, PyObject *unused) { return pa_call_none(write_plaintext(PA_TLS(op))); }
-static PyObject *method_flush(PyObject *op, PyObject *unused) { return pa_call_none(pa_tls_flush(PA_TLS(op))); }
+static PyObject *method_flush(PyObject *op, PyObject *unused) { return pa_call_none(pa_tls_flush_all(PA_TLS(op))); }
+static PyObject *method_flush_last(PyObject *op, PyObject *unused) { return pa_call_none(flush_last(PA_TLS(op))); }
 static PyObject *method_write_appdata(PyObject *op, PyObject *list) { return pa_call_none(pa_tls_write_all(PA_TLS(op), list)); }
 static PyObject *method_process_outgoing(PyObject *op, PyObject *unused) { return pa_call_none(process_outgoing(PA_TLS(op))); }
 static PyObject *method_control_app(PyObject *op, PyObject *unused) { return pa_call_none(control_app_writing(PA_TLS(op))); }
@@ -457,6 +508,7 @@ PyMethodDef pa_tls_data_methods[] = {
     {"_do_read", method_do_read, METH_NOARGS, NULL},
     {"_do_write", method_do_write, METH_NOARGS, NULL},
     {"_flush", method_flush, METH_NOARGS, NULL},
+    {"_flush_last", method_flush_last, METH_NOARGS, NULL},
     {"_write_appdata", method_write_appdata, METH_O, NULL},
     {"_process_outgoing", method_process_outgoing, METH_NOARGS, NULL},
     {"_control_app_writing", method_control_app, METH_NOARGS, NULL},

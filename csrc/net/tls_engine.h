@@ -60,6 +60,8 @@ int pa_openssl_usable(pa_state *st);
 /* Around the making of an SSLObject in this thread: forget, then which SSL was made. NULL: none that still exists. */
 void pa_openssl_forget_made(void);
 void *pa_openssl_made(void);
+/* ssl, if it is the SSL of `calls`, which then keeps it alive; else NULL. */
+void *pa_tls_openssl_of(void *ssl, PyObject *calls);
 /* Makes OpenSSL drive the connection from now on. 1; 0 if this is not the SSL of `sslobj`; -1 with an exception. */
 int pa_tls_openssl_adopt(pa_tls *self);
 

@@ -159,8 +159,8 @@ static int bio_read_into(pa_tls *self, PyObject *buffer, Py_ssize_t wants, Py_ss
         Py_ssize_t count = read_part(self, buffer, *n, wants - *n, &again);
         if (count < 0 && again)
             return 0;
-        if (count < 0)
-            return -1;
+        if (count < 0) /* a read() of the user's may say so; asyncio takes it for nothing */
+            return PyErr_Occurred() ? -1 : 0;
         *n += count;
         *eof = count == 0;
     }
@@ -196,8 +196,11 @@ int pa_tls_bio_write(pa_tls *self)
             return 0;
         Py_ssize_t count = result != NULL ? PyLong_AsSsize_t(result) : -1;
         Py_XDECREF(result);
-        if (count < 0)
+        if (count < 0) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "write() returned a negative number");
             return -1;
+        }
         /* a write() of the user's may have taken the queue away */
         pa_write_queue_consume(&self->put_off, (size_t)count < self->put_off.bytes ? (size_t)count : self->put_off.bytes);
     }

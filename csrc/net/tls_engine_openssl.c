@@ -50,7 +50,7 @@ static int on_read(BIO *bio, char *to, int size)
         pa_openssl.BIO_set_flags(bio, PA_BIO_FLAGS_READ | PA_BIO_FLAGS_SHOULD_RETRY);
         return -1;
     }
-    self->held += taken;
+    self->held = self->held + taken < PA_TLS_RECORD ? self->held + taken : PA_TLS_RECORD; /* of one record at most */
     return (int)taken;
 }
 
@@ -111,6 +111,11 @@ static int move_out(pa_tls *self, PyObject **memory, pa_tls_bytes *to)
     }
     Py_XDECREF(data);
     return rc;
+}
+
+void *pa_tls_openssl_of(void *ssl, PyObject *calls)
+{
+    return ssl != NULL && pa_openssl.SSL_get_ex_data(ssl, 0) == calls ? ssl : NULL;
 }
 
 int pa_tls_openssl_adopt(pa_tls *self)

@@ -68,11 +68,15 @@ PyObject *pa_loop_timer_of(pa_loop *loop, pa_heap_entry *entry)
 
 int pa_loop_need_handles(pa_loop *loop)
 {
-    for (size_t i = 0; i < loop->timers.len; i++)
-        if (loop->timers.items[i]->owner != NULL) {
-            if (pa_loop_timer_of(loop, loop->timers.items[i]) == NULL)
-                return -1;
-            i = (size_t)-1; /* making a handle may have changed anything */
-        }
+    bool some = true;
+    while (some) { /* making a handle may have changed anything: until a whole round finds none */
+        some = false;
+        for (size_t i = 0; i < loop->timers.len; i++)
+            if (loop->timers.items[i]->owner != NULL) {
+                if (pa_loop_timer_of(loop, loop->timers.items[i]) == NULL)
+                    return -1;
+                some = true;
+            }
+    }
     return 0;
 }

@@ -213,6 +213,8 @@ static PyObject *attempt_connect(sock_op *self)
 
 /* ---- Attempts that would be in vain ---- */
 
+enum { TAKES_MAX = 1 << 24 }; /* more may be more memory than there is, which the attempt has to say at once */
+
 /* recv(n), recvfrom(n) */
 static int takes_count(PyObject *args)
 {
@@ -220,7 +222,8 @@ static int takes_count(PyObject *args)
     if (n == NULL || !PyLong_CheckExact(n))
         return 0;
     int overflow;
-    return PyLong_AsLongAndOverflow(n, &overflow) > 0 && overflow == 0;
+    long count = PyLong_AsLongAndOverflow(n, &overflow);
+    return count > 0 && count <= TAKES_MAX && overflow == 0;
 }
 
 /* recv_into(buffer) */
@@ -229,9 +232,22 @@ static int takes_buffer(PyObject *args)
     PyObject *buffer = PyTuple_GET_SIZE(args) == 1 ? PyTuple_GET_ITEM(args, 0) : NULL;
     if (buffer != NULL && PyMemoryView_Check(buffer)) {
         const Py_buffer *view = PyMemoryView_GET_BUFFER(buffer);
+        if (((PyMemoryViewObject *)buffer)->flags & _Py_MEMORYVIEW_RELEASED)
+            return 0;
         return !view->readonly && view->len > 0 && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C');
     }
     return buffer != NULL && PyByteArray_CheckExact(buffer) && PyByteArray_GET_SIZE(buffer) > 0;
+}
+
+/* Looking (MSG_PEEK) is harmless in these; CAN's sockets refuse it, AF_ALG's give away what they show. 1, 0 or -1. */
+static int can_peek(sock_op *self)
+{
+    PyObject *family = Py_TYPE(self->st->socket_family)->tp_descr_get(self->st->socket_family, self->sock, NULL);
+    long value = family != NULL ? PyLong_AsLong(family) : -1;
+    Py_XDECREF(family);
+    if (value == -1 && PyErr_Occurred())
+        return -1;
+    return value == AF_INET || value == AF_INET6 || value == AF_UNIX;
 }
 
 /* Whether the first attempt of a plain socket would only raise BlockingIOError, which, with a text in the user's language, costs several
@@ -242,6 +258,9 @@ static int is_vain(sock_op *self)
     if (self->kind->takes == NULL || Py_TYPE(self->sock) != (PyTypeObject *)st->socket_class || !self->kind->takes(self->args) ||
         !pa_override_none(Py_TYPE(self->sock), st->socket_methods, &st->socket_overrides))
         return 0;
+    int peeks = can_peek(self);
+    if (peeks <= 0)
+        return peeks;
     if (ask_number(self) < 0)
         return -1;
     int fd = PyObject_AsFileDescriptor(self->number);
@@ -589,7 +608,9 @@ int pa_sock_ops_setup(PyObject *module, pa_state *st)
     if (st->SockOp == NULL || find_ssl_socket(st) < 0 || pa_import_from("socket", "socket", &st->socket_class) < 0)
         return -1;
     st->socket_methods = pa_override_originals((PyTypeObject *)st->socket_class, NULL, methods);
-    if (st->socket_methods == NULL)
+    PyTypeObject *base = ((PyTypeObject *)st->socket_class)->tp_base;
+    st->socket_family = st->socket_methods != NULL ? PyObject_GetAttrString((PyObject *)base, "family") : NULL;
+    if (st->socket_family == NULL)
         return -1;
     return pa_type_add_methods(st->EventLoop, loop_methods);
 }

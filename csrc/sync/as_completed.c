@@ -60,10 +60,12 @@ static int one_completed(pa_observer *observer, PyObject *future)
     if (self == NULL || self->todo == NULL || PySet_GET_SIZE(self->todo) == 0)
         return 0; /* the time-out was first */
     Py_INCREF(self);
-    int rc = PySet_Discard(self->todo, future);
+    PyObject *todo = Py_NewRef(self->todo); /* a future's __eq__ may begin anew */
+    int rc = PySet_Discard(todo, future);
     if (rc == 0)
         PyErr_SetObject(PyExc_KeyError, future);
     rc = rc > 0 ? complete(self, future) : -1;
+    Py_DECREF(todo);
     Py_DECREF(self);
     return rc;
 }

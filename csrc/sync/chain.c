@@ -47,15 +47,15 @@ static int copy_state(pa_state *st, PyObject *concurrent, PyObject *future)
     if (finished <= 0)
         return finished < 0 ? -1 : pa_call_nothing(PyObject_CallFunctionObjArgs(st->copy_future_state, concurrent, future, NULL));
     int rc = pa_any_cancelled(st, future), done = rc == 0 ? pa_any_done(st, future) : 0;
-    if (rc == 0 && done > 0) {
+    if (rc == 0 && done > 0 && st->asserts) {
         PyErr_SetNone(PyExc_AssertionError);
         rc = -1;
-    } else if (rc == 0 && done == 0 && exc != Py_None) {
+    } else if (rc == 0 && done >= 0 && exc != Py_None) {
         PyObject *converted = convert(st, exc);
         rc = converted != NULL ? pa_any_set_exception(st, future, converted) : -1;
         Py_XDECREF(converted);
     } else if (rc == 0) {
-        rc = done == 0 ? pa_any_set_result(st, future, result) : -1;
+        rc = done >= 0 ? pa_any_set_result(st, future, result) : -1;
     }
     Py_DECREF(exc);
     Py_DECREF(result);

@@ -363,6 +363,10 @@ static PySendResult throw_into_iterator(pa_op *op, PyObject **exc, PyObject **va
     PyObject *method, *iterator = op->waiter;
     int leaves = PyErr_GivenExceptionMatches(*exc, PyExc_GeneratorExit);
     int found = pa_getattr_optional(iterator, leaves ? op->st->names.close : op->st->names.throw, &method);
+    if (found < 0 && leaves) { /* as the interpreter does it */
+        PyErr_WriteUnraisable(iterator);
+        found = 0;
+    }
     if (found == 0)
         return PYGEN_RETURN; /* raised here */
     if (found < 0) {
@@ -420,6 +424,10 @@ static PySendResult drive_iterator(pa_op *op, PyObject *sent, PyObject **exc, Py
         *exc = pa_err_take();
     else if (*exc == NULL)
         op->outcome = value;
+    if (PA_AWAIT_TAKES_STOP && *exc != NULL && PyErr_GivenExceptionMatches(*exc, PyExc_StopIteration)) {
+        op->outcome = stop_value(*exc);
+        Py_CLEAR(*exc);
+    }
     return how == PYGEN_NEXT ? PYGEN_NEXT : PYGEN_RETURN;
 }
 
@@ -597,6 +605,8 @@ static PyObject *close_by_abandon(pa_op *op)
         int found = pa_getattr_optional(op->waiter, op->st->names.close, &method);
         if (found > 0)
             result = PyObject_CallNoArgs(method);
+        else if (found < 0)
+            PyErr_WriteUnraisable(op->waiter);
         raised = pa_err_take();
         Py_XDECREF(result);
         Py_XDECREF(method);

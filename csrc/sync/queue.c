@@ -85,8 +85,10 @@ static PyObject *items_of(PyObject *self)
 
 static Py_ssize_t native_qsize(PyObject *self)
 {
-    PyObject *items = items_of(self);
-    return items != NULL ? PyObject_Size(items) : -1;
+    PyObject *items = Py_XNewRef(items_of(self)); /* its __len__ may assign another */
+    Py_ssize_t size = items != NULL ? PyObject_Size(items) : -1;
+    Py_XDECREF(items);
+    return size;
 }
 
 /* 1, 0 or -1. */
@@ -97,7 +99,7 @@ static int native_empty(PyObject *self)
         return -1;
     if (((queue *)self)->plain)
         return Py_SIZE(items) == 0;
-    int truth = PyObject_IsTrue(items);
+    int truth = pa_call_truth(Py_NewRef(items));
     return truth < 0 ? -1 : !truth;
 }
 
@@ -594,12 +596,23 @@ static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return rc;
 }
 
+/* A class may derive from several: the first that gives it _put and _get decides. */
+static order order_of(pa_state *st, PyTypeObject *type)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); i++) {
+        PyTypeObject *class = (PyTypeObject *)PyTuple_GET_ITEM(type->tp_mro, i);
+        if (class == st->PriorityQueue || class == st->LifoQueue)
+            return class == st->LifoQueue ? LIFO : PRIORITY;
+    }
+    return FIFO;
+}
+
 static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *self = pa_bound_new(type, args, kwargs);
     if (self != NULL) {
         pa_state *st = PA_BOUND(self)->st;
-        ((queue *)self)->order = PyType_IsSubtype(type, st->PriorityQueue) ? PRIORITY : PyType_IsSubtype(type, st->LifoQueue) ? LIFO : FIFO;
+        ((queue *)self)->order = order_of(st, type);
     }
     return self;
 }

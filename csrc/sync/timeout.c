@@ -94,8 +94,9 @@ static PyObject *deadline_to_handle(PyObject *owner, void *deadline)
     PyObject *task_context = t->task != NULL && Py_IS_TYPE(t->task, t->st->Task) ? pa_task_context(t->task) : NULL, *handle = NULL;
     PyObject *context = task_context != NULL && PyContext_CheckExact(task_context) ? PyContext_Copy(task_context) : PyContext_CopyCurrent();
     PyObject *callback = context != NULL ? PyCFunction_New(&on_timeout_def, owner) : NULL, *args = callback != NULL ? PyTuple_New(0) : NULL;
-    PyObject *when = args != NULL ? when_of(t) : NULL;
-    if (when != NULL && (handle = pa_timer_new(loop, when, t->seconds, callback, args, context)) != NULL)
+    double seconds = t->deadline.entry.when; /* `_when` may have been assigned since */
+    PyObject *when = args == NULL ? NULL : t->timed && t->seconds == seconds ? when_of(t) : PyFloat_FromDouble(seconds);
+    if (when != NULL && (handle = pa_timer_new(loop, when, seconds, callback, args, context)) != NULL)
         Py_XSETREF(t->handle, Py_NewRef(handle));
     Py_XDECREF(when);
     Py_XDECREF(args);

@@ -151,6 +151,8 @@ static PySendResult end_wait(pa_op *op, PyObject *thrown, PyObject **result)
         Py_XSETREF(op->c, Py_XNewRef(thrown));
         how = cancel_and_wait(op, thrown != NULL ? CANCELLED : TIMED_OUT);
     }
+    if (how == PYGEN_ERROR && thrown != NULL)
+        chain_to(thrown);
     return how == PYGEN_ERROR ? leave(op, NULL, result) : how;
 }
 

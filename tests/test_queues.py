@@ -386,3 +386,20 @@ def test_on_the_other_modules_loop(aio):
         assert sorted(got) == list(range(20))
     with fresh_loop(other) as loop:
         loop.run_until_complete(main())
+
+
+def test_a_class_of_both_orders_takes_the_first(same):
+    def scenario(aio):
+        class First(aio.LifoQueue, aio.PriorityQueue):
+            pass
+
+        class Second(aio.PriorityQueue, aio.LifoQueue):
+            pass
+        with fresh_loop(aio):
+            found = []
+            for queue in (First(), Second()):
+                for item in (2, 3, 1):
+                    queue.put_nowait(item)
+                found.append([queue.get_nowait() for _ in range(3)])
+            return found
+    assert same(scenario) == [[1, 3, 2], [1, 2, 3]]

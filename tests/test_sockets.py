@@ -451,3 +451,13 @@ def test_nothing_wanted(same, pair):
 def test_a_patched_socket_class_is_asked_first(aio, loop, run, pair, monkeypatch):
     monkeypatch.setattr(socket.socket, "recv", lambda self, n: b"patched")
     assert run(loop.sock_recv(pair[0], 10)) == b"patched"
+
+
+def test_what_cannot_be_received_into_is_refused_at_once(same, pair):
+    def scenario(aio):
+        released = memoryview(bytearray(10))
+        released.release()
+        with fresh_loop(aio) as loop:
+            return [outcome(loop.run_until_complete, asyncio.wait_for(begin, 5)) for begin in (
+                loop.sock_recv(pair[0], 2**62), loop.sock_recv(pair[0], 2**63 - 1), loop.sock_recv_into(pair[0], released))]
+    assert all(entry[0] == "raised" and entry[1] != "TimeoutError" for entry in same(scenario))

@@ -284,6 +284,7 @@ def test_the_loop_is_stopped_within_a_callback(same, tls, side, stops):
                 await failure(peer.handshake())
                 await task
                 await peer.write(b"data")
+                await lab.seen(b"data")                  # by itself: not in one read with the end
                 await peer.close_notify()
                 await peer.read_all()
             state = []

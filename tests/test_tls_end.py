@@ -567,4 +567,5 @@ def test_an_exception_kept_from_the_connection(same, tls):
         error, = seen
         return [type(error) is ssl.SSLError, error.library, error.reason, error.errno, len(error.args), error.__traceback__ is not None]
     got = same(tls_scenario(main))
-    assert got["result"][:3] == [True, "SSL", "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"]
+    assert got["result"][:2] == [True, "SSL"]
+    assert got["result"][2] in ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "RECORD_LAYER_FAILURE")       # the latter by OpenSSL 3.5 and later

@@ -51,6 +51,7 @@ struct pa_tls {
     bool app_is_buffer, app_reading_paused, app_writing_paused, ssl_reading_paused, ssl_writing_paused;
     bool making;          /* asyncio's __init__ is running */
     bool busy;            /* the engine is at work: OpenSSL must not be entered a second time */
+    bool write_failed;    /* an attempt to encrypt raised: another one is made only where asyncio makes one */
 
     /* of the OpenSSL engine */
     void *ssl;            /* SSL *, owned by what is inside sslobj, which `calls` is; NULL until adopted, noted before */

@@ -183,8 +183,7 @@ static int write_plaintext(pa_tls *self)
     if (rc == 1)
         rc = self->engine->write(self);
     self->busy = false;
-    if (rc < 0 && PyErr_ExceptionMatches(PyExc_Exception)) /* fatal: who reports it flushes, and must not find this again */
-        pa_write_queue_clear(&self->put_off);
+    self->write_failed = rc < 0 && PyErr_ExceptionMatches(PyExc_Exception);
     if (rc <= 0 && self->loop != NULL)
         pa_loop_undefer(self->loop, &self->flush);
     return rc < 0 ? -1 : process_outgoing(self);
@@ -195,7 +194,8 @@ void pa_tls_drop(pa_tls *self)
     Py_INCREF(self);
     if (self->loop != NULL)
         pa_loop_undefer(self->loop, &self->flush);
-    pa_write_queue_clear(&self->put_off);
+    if (!self->write_failed) /* asyncio's shutdown tries these again, and reports it again */
+        pa_write_queue_clear(&self->put_off);
     Py_DECREF(self);
 }
 
@@ -211,14 +211,20 @@ static int flush_above(pa_tls *self)
     return rc;
 }
 
-int pa_tls_flush_all(pa_tls *self) { return flush_above(self) < 0 ? -1 : pa_tls_flush(self); }
+int pa_tls_flush_all(pa_tls *self)
+{
+    if (flush_above(self) < 0)
+        return -1;
+    return self->write_failed ? 0 : pa_tls_flush(self); /* who reports the failure comes here */
+}
 
 /* The connection ends by an error that is being told already: what can be sent goes first, without an error of its own. 0 or -1. */
 static int flush_last(pa_tls *self)
 {
     if (flush_above(self) < 0)
         return -1;
-    if (pa_write_queue_is_empty(&self->put_off) || self->busy || self->state != self->st->tls_wrapped || write_plaintext(self) == 0)
+    if (self->write_failed || pa_write_queue_is_empty(&self->put_off) || self->busy || self->state != self->st->tls_wrapped ||
+        write_plaintext(self) == 0)
         return 0;
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;

@@ -36,6 +36,7 @@ def test_a_full_device(same, debug):
     assert got["log"][-1][1][0] == "OSError" and "No space left" in got["log"][-1][1][1] and got["reports"] == []
 
 
+@pytest.mark.skipif(os.environ.get("PYASYNC_POLLER") == "poll", reason="poll() can")
 def test_a_device_that_cannot_be_waited_for(same):
     """epoll refuses /dev/zero; who asked is told, or the handler."""
     async def main(lab):

@@ -470,6 +470,8 @@ def test_bytes_already_in_the_reader(same, tls, side):
         peer = Peer(lab, sock, tls.other(side), side == "client")
         await lab.until(lambda: begun)
         shaken = (await failure(peer.handshake()))[0]
+        if shaken in ("SSLEOFError", "ConnectionResetError"):
+            shaken = "broken off"                        # whether with a reset depends on what had come by then
         if shaken == "returned":
             await peer.write(b"inside\n")
         if side == "server":

@@ -5,6 +5,7 @@ import gc
 import inspect
 import os
 import re
+import resource
 import socket
 import sys
 import time
@@ -285,3 +286,24 @@ def nonblocking_pair(kind=socket.SOCK_STREAM):
     a.setblocking(False)
     b.setblocking(False)
     return a, b
+
+
+@contextlib.contextmanager
+def no_descriptors(left=0):
+    """Nothing can be opened within, but `left` descriptors."""
+    gc.collect()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+    fillers = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                fillers.append(os.dup(0))
+        for _ in range(left):
+            os.close(fillers.pop())
+        yield
+    finally:
+        for fd in fillers:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

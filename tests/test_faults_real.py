@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import gc
 import os
-import resource
 import socket
 import warnings
 
@@ -13,7 +12,7 @@ import pytest
 
 from lab import reset, scenario
 from lab_tls import CLOSE_NOTIFY, failure, secure, sides, silent, tls_scenario, versions
-from support import outcome
+from support import no_descriptors, outcome
 from test_subprocesses import children
 
 PIPE = asyncio.subprocess.PIPE
@@ -88,27 +87,6 @@ def test_a_very_small_pipe(same, end):
 
 
 # ---- no descriptors left ----
-
-@contextlib.contextmanager
-def no_descriptors(left=0):
-    """Nothing can be opened within, but `left` descriptors."""
-    gc.collect()
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
-    fillers = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                fillers.append(os.dup(0))
-        for _ in range(left):
-            os.close(fillers.pop())
-        yield
-    finally:
-        for fd in fillers:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
 
 @pytest.mark.parametrize("left", range(0, 8))
 @pytest.mark.parametrize("what", ["open_connection", "create_server", "datagram", "subprocess", "subprocess with pipes", "unix",

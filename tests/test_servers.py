@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from lab import KINDS, Lab, clean, quiet, scenario
-from support import PY, free_port, outcome
+from support import PY, free_port, no_descriptors, outcome
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -374,22 +374,10 @@ def test_a_server_without_descriptors_waits_and_goes_on(same):
         server, address = await serve(lab, "tcp")
         sock = lab.keep(socket.socket())
         sock.setblocking(False)
-        gc.collect()
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
-        fillers = []
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
-        try:
-            with contextlib.suppress(OSError):
-                while True:
-                    fillers.append(os.dup(0))
+        with no_descriptors():
             await lab.loop.sock_connect(sock, address)
             await lab.until(lambda: lab.errors.contexts)
             states = [server.is_serving(), len(lab.log)]
-        finally:
-            for fd in fillers:
-                os.close(fd)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await lab.seen("made")
         sock.close()
         await lab.seen("lost")

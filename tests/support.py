@@ -295,7 +295,7 @@ def no_descriptors(left=0):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
     fillers = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + left, limits[1]))         # at least `left` fillers, no hole below or many
     try:
         with contextlib.suppress(OSError):
             while True:

@@ -167,6 +167,17 @@ static inline PyObject *pa_gc_new_extra(PyTypeObject *carrier, PyTypeObject *typ
 #endif
 }
 
+/* Whether nobody has asked for the tuple's hash, which tuples remember from 3.14 on. */
+static inline int pa_tuple_is_unhashed(PyObject *tuple)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return ((PyTupleObject *)tuple)->ob_hash == -1;
+#else
+    (void)tuple;
+    return 1;
+#endif
+}
+
 /* Whether the interpreter is being taken down. */
 static inline int pa_is_finalizing(void)
 {

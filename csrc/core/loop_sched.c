@@ -242,10 +242,25 @@ int pa_callback_parse(const char *fname, const char *first, PyObject *const *in,
     return 0;
 }
 
+/* call_soon(callback) and call_soon(callback, arg), of which there are most, where nothing else is asked for. New. */
+static PyObject *call_soon_quickly(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs)
+{
+    PyObject *args = PyTuple_New(nargs - 1);
+    if (args == NULL)
+        return NULL;
+    if (nargs > 1)
+        PyTuple_SET_ITEM(args, 0, Py_NewRef(in[1]));
+    PyObject *handle = append_handle(loop, in[0], args, NULL);
+    Py_DECREF(args);
+    return handle;
+}
+
 static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
     pa_loop *loop = (pa_loop *)self;
     pa_callback_args call;
+    if (kwnames == NULL && (nargs == 1 || nargs == 2) && !loop->debug && !loop->closed && !(pa_loop_overrides(loop) & PA_OVER_SCHEDULING))
+        return call_soon_quickly(loop, in, nargs);
     if (pa_callback_parse("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;

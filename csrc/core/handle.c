@@ -100,7 +100,7 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     if (debug && (FIELD(self, source_traceback) = PyObject_CallNoArgs(st->extract_stack)) == NULL)
         return -1;
     if (!debug)
-        FIELD(self, source_traceback) = Py_NewRef(Py_None);
+        FIELD(self, source_traceback) = pa_constant_ref(Py_None);
     context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     if (context == NULL)
         return -1;
@@ -108,8 +108,8 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     FIELD(self, loop) = Py_NewRef(loop);
     FIELD(self, callback) = Py_NewRef(callback);
     FIELD(self, args) = Py_NewRef(args);
-    FIELD(self, cancelled) = Py_NewRef(Py_False);
-    FIELD(self, repr) = Py_NewRef(Py_None);
+    FIELD(self, cancelled) = pa_constant_ref(Py_False);
+    FIELD(self, repr) = pa_constant_ref(Py_None);
     return 0;
 }
 
@@ -420,19 +420,23 @@ static int handle_clear(PyObject *self)
     return 0;
 }
 
-/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
- * belong there. */
-static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
+static bool keep(pa_free_list *list, PyObject *self)
 {
-    if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
-        return false;
-    pa_free_list *list = native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe;
     if (list->len >= PA_FREE_HANDLES_MAX)
         return false;
     *(PyObject **)((char *)self + sizeof(PyObject)) = list->first;
     list->first = self;
     list->len++;
     return true;
+}
+
+/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
+ * belong there. */
+static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
+{
+    if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
+        return false;
+    return keep(native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe, self);
 }
 
 /* The GC does not track `self` any more. st: NULL at the interpreter's end, when the type may have lost its module. */
@@ -473,15 +477,16 @@ void pa_handle_reuse(pa_loop *loop, PyObject *self)
 {
     pa_state *st = loop->st;
     PyObject_GC_UnTrack(self);
-    FIELD(self, callback) = FIELD(self, args) = FIELD(self, context) = NULL;
-    Py_CLEAR(FIELD(self, cancelled));
-    Py_CLEAR(FIELD(self, repr));
-    Py_CLEAR(FIELD(self, source_traceback));
-    Py_CLEAR(FIELD(self, loop));
-    if (!keep_free(self, st->Handle, st, loop)) {
+    FIELD(self, callback) = FIELD(self, args) = FIELD(self, context) = FIELD(self, loop) = NULL;
+    FIELD(self, cancelled) = FIELD(self, repr) = FIELD(self, source_traceback) = NULL;
+    pa_constant_drop(Py_False);
+    pa_constant_drop(Py_None);
+    pa_constant_drop(Py_None);
+    if (loop->closed || !keep(&loop->free_handles, self)) {
         st->Handle->tp_free(self);
         Py_DECREF(st->Handle);
     }
+    Py_DECREF(loop);
 }
 
 static bool is_handle(PyObject *field) { return field != NULL && Py_TYPE(field)->tp_dealloc == handle_dealloc; }

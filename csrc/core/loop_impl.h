@@ -203,7 +203,8 @@ static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);
 void pa_handle_free_list_clear(pa_free_list *list);
-/* A Handle with no references but the caller's ends, and goes to the free list; callback, args and context are the caller's from now on. */
+/* The end of a Handle of this loop whose last reference the caller has, not cancelled and nothing noted in it. Its callback, args and
+ * context are the caller's from now on. */
 void pa_handle_reuse(pa_loop *loop, PyObject *self);
 
 /* ---- Running handles (handle_run.c) ---- */

@@ -128,6 +128,8 @@ static int run_ready(pa_loop *loop)
     for (size_t n = pa_ready_ring_len(&loop->ready); rc == 0 && n > 0 && pa_ready_ring_len(&loop->ready) > 0; n--) {
         pa_ready entry = pa_ready_ring_pop(&loop->ready);
         rc = run_entry(loop, &entry);
+        if (entry.a == NULL)
+            continue;
         if (rc < 0) {
             PyObject *raised = pa_err_take();
             pa_ready_drop(&entry);

@@ -116,7 +116,7 @@ void pa_future_lend_stop(pa_state *st, PyObject *value)
         stop->value = Py_NewRef(value);
     }
     st->stop_lent = true;
-    PyObject *handled = PyErr_GetHandledException();
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     if (handled != NULL)
         PyException_SetContext((PyObject *)stop, handled);
     pa_err_restore(Py_NewRef((PyObject *)stop));
@@ -165,7 +165,7 @@ void pa_future_raise_stop(PyObject *value)
         PyErr_SetNone(PyExc_StopIteration);
         return;
     }
-    PyObject *handled = PyErr_GetHandledException();
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     raise_stop(value, handled);
     Py_XDECREF(handled);
 }

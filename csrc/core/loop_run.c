@@ -243,9 +243,12 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
     return count;
 }
 
-/* Waits and queues what became ready. */
+/* Waits and queues what became ready. What is put off to the end of the tick goes out first: there is some if a callback runs the loop in
+ * its turn. */
 static int wait_for_events(pa_loop *loop)
 {
+    if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
+        return -1;
     int64_t timeout = pick_timeout(loop);
     if (timeout == -2)
         return -1;

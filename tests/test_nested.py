@@ -136,15 +136,16 @@ PROGRAMS = {
             return first, await talk()
     """,
     "what a protocol wrote before": """
-        class Receiver(asyncio.Protocol):
-            def __init__(self):
-                self.got = asyncio.get_event_loop().create_future()
-
-            def data_received(self, data):
-                self.got.set_result(data)
-
         async def main():
             loop = asyncio.get_event_loop()
+
+            class Receiver(asyncio.Protocol):
+                def __init__(self):
+                    self.got = asyncio.get_event_loop().create_future()
+
+                def data_received(self, data):
+                    self.got.set_result(data)
+
             async def send():
                 a, b = socket.socketpair()
                 transport, _ = await loop.create_connection(Receiver, sock=a)
@@ -208,6 +209,7 @@ def test_a_loop_within_a_loop(package, way, name):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed: nothing shows that nested loops work with it")
     expected = output(package, "asyncio", name)
-    if expected[0]:
-        pytest.skip(f"{package} does not do this on asyncio itself: {expected[2].splitlines()[-1]}")
+    if expected[0] and package == "nest_asyncio" and sys.version_info >= (3, 14):
+        pytest.skip(f"nest_asyncio was not made for this Python: {expected[2].splitlines()[-1]}")
+    assert expected[0] == 0, expected
     assert output(package, way, name) == expected

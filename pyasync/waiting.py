@@ -7,13 +7,14 @@ import asyncio
 import types
 
 from . import _core
+from .copying import METHODS
 
 __all__ = ("TaskGroup", "Timeout")
 
 
 def _joined(name):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
 
 
 def _names(function):

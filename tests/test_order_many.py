@@ -163,13 +163,14 @@ class Program:
         return len(done), len(pending)
 
     async def completes(self, depth):
-        got = []
-        for each in self.aio.as_completed(self.children(depth), timeout=self.random.choice([None, 3])):
+        got, children = [], self.children(depth)
+        children = [c for c in children if not c.done()] or children[:1]       # of those that are done asyncio takes any first
+        for each in self.aio.as_completed(children, timeout=self.random.choice([None, 3])):
             try:
                 got.append(await each)
             except Stop as e:
                 got.append(str(e))
-        return sorted(map(str, got))        # of those that are done from the beginning asyncio takes any first
+        return got
 
     async def groups(self, depth):
         if depth <= 0:

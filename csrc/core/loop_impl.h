@@ -7,6 +7,7 @@
 
 #include "core/loop.h"
 #include "core/handle.h"
+#include "rt/override.h"
 
 #include <stdbool.h>
 
@@ -41,7 +42,7 @@ enum {
     PA_OVER_CALL_LATER = 1u << 12,
     PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
     PA_OVER_SOON_THREADSAFE = 1u << 14,
-    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
+    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced or rewritten: tracers do that */
 };
 
 /* Attributes that only asyncio's code and loop.py use. They have fields so that an ordinary loop has no dict at all: the interpreter then
@@ -67,6 +68,7 @@ typedef struct {
     unsigned type_tag, handle_tag; /* tp_version_tag of the loop's type and of asyncio.Handle; 0 never matches */
     PyTypeObject *type;            /* borrowed, compared only */
     Py_ssize_t dict_used;
+    bool handle_rewritten;         /* asyncio.Handle._run has other code */
 } pa_overrides;
 
 struct pa_loop {
@@ -136,6 +138,16 @@ static inline unsigned pa_loop_overrides(pa_loop *loop)
         pa_loop_find_overrides(loop);
     return loop->over.bits;
 }
+
+/* Tracers rewrite Python functions in place, which changes no version. Once a tick for Handle._run, at each task for create_task. */
+static inline void pa_loop_notice_tracer(pa_loop *loop)
+{
+    pa_state *st = loop->st;
+    if (pa_override_rewritten(st->handle_run, st->handle_run_code) != loop->over.handle_rewritten)
+        pa_loop_find_overrides(loop);
+}
+
+static inline bool pa_loop_traces_tasks(pa_state *st) { return pa_override_rewritten(st->base_create_task, st->base_create_task_code); }
 
 /* ---- Ready entries (loop_sched.c) ---- */
 

@@ -90,7 +90,7 @@ static int run_callback(pa_loop *loop, pa_ready *entry)
 /* Runs one entry that has left the ring; its references stay the caller's. 0, or -1 with what ends the run. */
 static int run_entry(pa_loop *loop, pa_ready *entry)
 {
-    if (loop->debug && pa_ready_handle(loop, entry) == NULL)
+    if ((loop->debug || loop->over.bits & PA_OVER_HANDLE_RUN) && pa_ready_handle(loop, entry) == NULL)
         return -1;
     int rc = 0;
     if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_loop_flush_current(loop)) < 0)
@@ -243,9 +243,12 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
     return count;
 }
 
-/* Waits and queues what became ready. */
+/* Waits and queues what became ready. What is put off to the end of the tick goes out first: there is some if a callback runs the loop in
+ * its turn. */
 static int wait_for_events(pa_loop *loop)
 {
+    if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
+        return -1;
     int64_t timeout = pick_timeout(loop);
     if (timeout == -2)
         return -1;
@@ -307,6 +310,7 @@ static bool next_tick_is_native(pa_loop *loop)
 static int run_once(pa_loop *loop, bool more)
 {
     pa_loop_overrides(loop);
+    pa_loop_notice_tracer(loop);
     /* While there is something to run, Python code looks for signals itself; but callbacks need not be Python code. */
     bool idle = pa_ready_ring_len(&loop->ready) == 0 || ++loop->unchecked_ticks >= SIGNAL_CHECK_TICKS;
     if (idle) {

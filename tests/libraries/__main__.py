@@ -165,6 +165,7 @@ def main():
                         help="run nothing: write the results kept in FOLDER into docs/compatibility.md")
     options = parser.parse_args()
     options.way = options.way or list(execute.WAYS[1:])
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # not ignored, as in a shell's background job: tests send it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # takes the suite along
     if options.document:
         import document

@@ -192,6 +192,7 @@ def main():
     parser.add_argument("--document", type=pathlib.Path, metavar="FOLDER",
                         help="run nothing: write the results kept in FOLDER into docs/compatibility.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # not ignored, as in a shell's background job: tests send it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # takes the worker along
     if options.document:
         import document

@@ -55,7 +55,8 @@ SUITES = (
     Suite("starlette", ("starlette[full]", "httpx2[zstd]", "blockbuster", "trio", "importlib-metadata", "opentelemetry-sdk"),
           arguments=("-o", "addopts="), packages=("starlette", "anyio")),
     Suite("aiohttp", ("aiohttp", "blockbuster", "brotlicffi", "freezegun", "isal", "zlib_ng", "pkgconfig", "proxy.py", "pytest-mock",
-                      "pytest-timeout", "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme", "gunicorn"),
+                      "pytest-timeout", "pytest-codspeed", "pytest-cov", "pytest-xdist", "python-on-whales", "re-assert", "trustme",
+                      "gunicorn"),
           copied=("tests", "examples", "pytest.ini", "requirements", "README.rst"),
           # addopts asks for xdist and coverage. Its benchmarks are left out; fast leaves out a garbage collection after each test.
           arguments=("-o", "addopts=", "-m", "not dev_mode and not autobahn and not internal", "--ignore-glob=tests/test_benchmarks_*",

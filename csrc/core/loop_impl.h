@@ -87,7 +87,8 @@ struct pa_loop {
     pa_link deferred; /* pa_deferred, see loop_defer.c */
 
     /* the current task of this loop as core/current.c left it */
-    PyObject *current; /* owned; NULL when the registry shows none or something foreign */
+    PyObject *current;       /* owned; NULL when the registry shows none or something foreign */
+    Py_ssize_t current_hint; /* of pa_dict_slot */
 
     pa_mutex inbox_lock;
     pa_ready_ring inbox; /* what other threads scheduled, oldest first; all of it is newer than what lies in `ready` */

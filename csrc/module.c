@@ -24,6 +24,7 @@
 #include "sync/semaphore.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
+#include "sync/sockets.h"
 #include "sync/taskgroup.h"
 #include "sync/threads.h"
 #include "sync/timeout.h"
@@ -63,6 +64,7 @@ static int module_exec(PyObject *module)
         pa_gather_setup,
         pa_shield_setup,
         pa_sleep_setup,
+        pa_sockets_setup,
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,

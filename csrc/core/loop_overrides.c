@@ -56,6 +56,11 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names.create_task, PA_OVER_OWN_CREATE_TASK},
         {st->names.call_later, PA_OVER_CALL_LATER},
         {st->names.call_soon_threadsafe, PA_OVER_SOON_THREADSAFE},
+        {st->names._add_reader, PA_OVER_FDS},
+        {st->names._add_writer, PA_OVER_FDS},
+        {st->names.remove_reader, PA_OVER_FDS},
+        {st->names.remove_writer, PA_OVER_FDS},
+        {st->names._ensure_fd_no_transport, PA_OVER_FDS},
     };
     PyObject *raised = pa_err_take();
     unsigned bits = 0;

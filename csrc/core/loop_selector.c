@@ -77,6 +77,7 @@ static PyObject *fd_poll_events(PyObject *self, PyObject *timeout)
         ns = pa_ready_ring_len(&loop->ready) > 0 ? 0 : ns;
     }
     int count = pa_loop_poll(loop, ns, events, EVENTS_MAX);
+    pa_loop_report_again(loop, events, count); /* whoever has the pairs may pass over them */
     PyObject *list = count >= 0 ? PyList_New(0) : NULL;
     for (int i = 0; list != NULL && i < count; i++) {
         if (events[i].fd == loop->wakeup.read_fd) {

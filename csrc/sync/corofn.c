@@ -10,6 +10,7 @@ typedef struct {
     const pa_corofn_def *def;
     pa_state *st;        /* borrowed: the type owns the module */
     PyObject *owner;     /* the type of a method; the module of a function */
+    char is_special;     /* a method that `async with` or `async for` looks up */
     PyObject *weakrefs;
 } corofn;
 
@@ -47,7 +48,7 @@ static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
     corofn *fn = (corofn *)self;
     if (instance == NULL || instance == Py_None)
         return Py_NewRef(self);
-    return PyType_Check(fn->owner) && fn->def->name[0] == '_' ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
+    return fn->is_special ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
 PyObject *pa_corofn_text(const pa_corofn_def *def)
@@ -217,6 +218,7 @@ static PyObject *new_corofn(pa_state *st, PyObject *owner, const pa_corofn_def *
     fn->def = def;
     fn->st = st;
     fn->owner = Py_NewRef(owner);
+    fn->is_special = PyType_Check(owner) && def->name[0] == '_';
     fn->weakrefs = NULL;
     PyObject_GC_Track(fn);
     return (PyObject *)fn;

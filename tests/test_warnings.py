@@ -217,6 +217,7 @@ def logged(same, main, *args, debug=False):
                 stack = [line for line in (record.exc_text or "").splitlines()]
                 text = tidy(record.getMessage())
                 text = re.sub(r"^  .*\n?", "", text, flags=re.M)              # the lines of a traceback
+                text = re.sub(r"\(<\w*\.\.\.[^)]*\)", "(ARGUMENTS)", text)       # shortened in the middle, where names differ in length
                 # Where asyncio has a Python frame of its own that C code has not; and what is shortened in the middle ends there.
                 text = re.sub(r"(created|running) at (<pyasync>|[^\s>]+):\d+", r"\1 at LINE", re.sub(r"\.\.\.[\w./]+:\d+>", "...>", text))
                 records.append([record.name, record.levelname, re.sub(r"took N seconds|poll .*", "", text), bool(record.args),

@@ -64,6 +64,9 @@ class Watcher:
 def watched(same, main, *args, order=True):
     """Everything that was noted: in order, or sorted where two ends take turns as the kernel likes."""
     def scenario(aio):
+        return contextvars.Context().run(play, aio)     # what runs in nobody's context leaves nothing behind for the next
+
+    def play(aio):
         with fresh_loop(aio) as loop:
             watcher = Watcher(loop)
 
@@ -357,6 +360,8 @@ def test_in_order(same, name):
 
 @pytest.mark.parametrize("name", UNORDERED)
 def test_in_whatever_order(same, name):
+    if name == "processes" and not EAGER:
+        pytest.skip("3.11's asyncio learns of a child's end in a thread, and so calls the protocol in an empty context; natively it is the starter's")
     watched(same, UNORDERED[name], order=False)
 
 

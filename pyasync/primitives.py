@@ -13,7 +13,8 @@ __all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lo
 
 def _joined(name, *bases):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    joined = type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    return _core._own_methods(joined)
 
 
 Event = _joined("Event")

@@ -13,7 +13,7 @@ __all__ = ("TaskGroup", "Timeout")
 
 def _joined(name):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    return _core._own_methods(type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__}))
 
 
 def _names(function):

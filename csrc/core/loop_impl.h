@@ -61,6 +61,8 @@ typedef enum {
     PA_COLD_TRANSPORTS,
     PA_COLD_UNIX_SERVER_SOCKETS,
     PA_COLD_WATCHER,
+    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_fd.c saw last, */
+    PA_COLD_TRANSPORTS_DATA, /* and its dict */
     PA_COLD_LEN,
 } pa_cold;
 

@@ -164,11 +164,13 @@ unix_events = Overlay(_unix_events, _names)
 
 # Streams: asyncio's classes with their hot half in C, and the functions that make them.
 
+@_core._own_methods
 class StreamReader(_core.StreamReader, _streams.StreamReader):
     __module__ = "pyasync"
     __doc__ = _streams.StreamReader.__doc__
 
 
+@_core._own_methods
 class StreamWriter(_core.StreamWriter, _streams.StreamWriter):
     __module__ = "pyasync"
     __doc__ = _streams.StreamWriter.__doc__

@@ -14,7 +14,8 @@ __all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lo
 
 def _joined(name, *bases):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
+    joined = type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
+    return _core._own_methods(joined)
 
 
 Event = _joined("Event")

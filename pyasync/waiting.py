@@ -14,7 +14,8 @@ __all__ = ("TaskGroup", "Timeout")
 
 def _joined(name):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
+    joined = type(name, (getattr(_core, name), original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
+    return _core._own_methods(joined)
 
 
 def _names(function):

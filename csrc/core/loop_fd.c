@@ -290,27 +290,32 @@ static int raise_used(PyObject *fd, PyObject *transport)
     return -1;
 }
 
-/* Whether it is a WeakValueDictionary, whose methods are Python code, with nothing in it. 1, 0 or -1. */
-static int is_empty_map(pa_state *st, PyObject *map)
+/* Whether nobody is in loop._transports. It is a WeakValueDictionary, whose methods are Python code: its dict tells faster. 1, 0 or -1. */
+static int has_no_python_transports(pa_loop *loop)
 {
-    PyObject *data;
-    if (Py_TYPE(map) != (PyTypeObject *)st->WeakValueDictionary)
-        return 0;
-    int found = pa_getattr_optional(map, st->names.data, &data);
-    int empty = found > 0 && PyDict_CheckExact(data) && PyDict_GET_SIZE(data) == 0;
-    Py_XDECREF(data);
-    return found < 0 ? -1 : empty;
+    PyObject *map = loop->cold[PA_COLD_TRANSPORTS];
+    if (map == NULL)
+        return 1;
+    if (map != loop->cold[PA_COLD_TRANSPORTS_SEEN]) {
+        PyObject *data = NULL;
+        if (Py_TYPE(map) == (PyTypeObject *)loop->st->WeakValueDictionary && pa_getattr_optional(map, loop->st->names.data, &data) < 0)
+            return -1;
+        if (data != NULL && !PyDict_CheckExact(data))
+            Py_CLEAR(data);
+        Py_XSETREF(loop->cold[PA_COLD_TRANSPORTS_SEEN], Py_NewRef(map));
+        Py_XSETREF(loop->cold[PA_COLD_TRANSPORTS_DATA], data);
+    }
+    PyObject *data = loop->cold[PA_COLD_TRANSPORTS_DATA];
+    return data != NULL && PyDict_GET_SIZE(data) == 0;
 }
 
 /* asyncio's own transports register themselves in loop._transports. */
 static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 {
-    PyObject *transports = Py_XNewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
-    int rc = transports != NULL ? is_empty_map(loop->st, transports) : 1;
-    if (rc != 0) {
-        Py_XDECREF(transports);
+    int rc = has_no_python_transports(loop);
+    if (rc != 0)
         return rc < 0 ? -1 : 0;
-    }
+    PyObject *transports = Py_NewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
     rc = -1;
     if ((key = PyLong_FromLong(fd)) == NULL ||
         (transport = PyObject_CallMethodOneArg(transports, loop->st->names.get, key)) == NULL)
@@ -321,7 +326,7 @@ static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 done:
     Py_XDECREF(transport);
     Py_XDECREF(key);
-    Py_XDECREF(transports);
+    Py_DECREF(transports);
     return rc;
 }
 
@@ -343,6 +348,8 @@ static int check_free(pa_loop *loop, int fd, PyObject *shown)
 
 int pa_loop_check_free(pa_loop *loop, int fd)
 {
+    if ((fd >= loop->fds_len || loop->fds[fd].watch == NULL) && has_no_python_transports(loop) > 0)
+        return 0;
     PyObject *shown = PyLong_FromLong(fd);
     int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
     Py_XDECREF(shown);

@@ -61,6 +61,8 @@ typedef enum {
     PA_COLD_TRANSPORTS,
     PA_COLD_UNIX_SERVER_SOCKETS,
     PA_COLD_WATCHER,
+    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_fd.c saw last, */
+    PA_COLD_TRANSPORTS_DATA, /* and its dict */
     PA_COLD_LEN,
 } pa_cold;
 
@@ -218,6 +220,21 @@ static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);
 void pa_handle_free_list_clear(pa_free_list *list);
+/* The end of a Handle of this loop whose last reference the caller has, not cancelled and nothing noted in it. Its callback, args and
+ * context are the caller's from now on. */
+void pa_handle_reuse(pa_loop *loop, PyObject *self);
+
+/* ---- Running handles (handle_run.c) ---- */
+
+/* Runs the Handle of an entry that has left the ring, if that is its last reference: 0, or -1 as pa_handle_run, and it is gone. 1, and
+ * nothing happened, if somebody could see that. */
+int pa_handle_run_last(pa_loop *loop, PyObject **handle);
+int pa_handle_run_native(pa_state *st, PyObject *loop, PyObject *handle); /* Handle._run, not overridden. 0 or -1 */
+/* Whether other threads may have it: the kind that call_soon_threadsafe gives where asyncio has one. */
+bool pa_handle_is_shared(pa_state *st, PyObject *handle);
+int pa_handle_truth_of_cancelled(pa_state *st, PyObject *handle); /* of an exact one: 0, 1 or -1 */
+/* A slot that nobody has filled: no __init__ ran, or somebody deleted it. -1 with the slot's own AttributeError. */
+int pa_handle_raise_missing(PyObject *self, const char *name);
 
 /* ---- Errors (loop_errors.c) ---- */
 

@@ -363,14 +363,14 @@ static int plain_descriptor(pa_state *st, PyObject *sock)
     if (Py_TYPE(sock) != (PyTypeObject *)st->socket_class ||
         !pa_override_none(Py_TYPE(sock), st->socket_methods, &st->socket_overrides))
         return -1;
-    PyObject *timeout = PyObject_CallOneArg(st->socket_gettimeout, sock);
+    PyObject *timeout = st->socket_gettimeout(sock, NULL);
     if (timeout == NULL)
         return -2;
     int blocks = !PyFloat_CheckExact(timeout) || PyFloat_AS_DOUBLE(timeout) != 0.0;
     Py_DECREF(timeout);
     if (blocks)
         return -1;
-    PyObject *number = PyObject_CallOneArg(st->socket_fileno, sock);
+    PyObject *number = st->socket_fileno(sock, NULL);
     long fd = number != NULL ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     return fd == -1 && PyErr_Occurred() ? -2 : (int)fd;
@@ -760,6 +760,22 @@ static int find_ssl_socket(pa_state *st)
     return 0;
 }
 
+/* The C function of a method without arguments, which saves the call's way there. 0 or -1. */
+static int find_method(PyTypeObject *type, const char *name, PyCFunction *function)
+{
+    PyObject *descr = PyObject_GetAttrString((PyObject *)type, name);
+    if (descr == NULL)
+        return -1;
+    const PyMethodDef *def = Py_IS_TYPE(descr, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)descr)->d_method : NULL;
+    int found = def != NULL && def->ml_flags == METH_NOARGS;
+    if (found)
+        *function = def->ml_meth;
+    else
+        PyErr_Format(PyExc_ImportError, "sockets have no method %s() in C", name);
+    Py_DECREF(descr);
+    return found ? 0 : -1;
+}
+
 int pa_sock_ops_setup(PyObject *module, pa_state *st)
 {
     static const char *const methods[] = {"recv", "recv_into", "recvfrom", "send", "fileno", "gettimeout", NULL};
@@ -769,9 +785,8 @@ int pa_sock_ops_setup(PyObject *module, pa_state *st)
     st->socket_methods = pa_override_originals((PyTypeObject *)st->socket_class, NULL, methods);
     PyTypeObject *base = ((PyTypeObject *)st->socket_class)->tp_base;
     st->socket_family = st->socket_methods != NULL ? PyObject_GetAttrString((PyObject *)base, "family") : NULL;
-    st->socket_fileno = st->socket_family != NULL ? PyObject_GetAttrString((PyObject *)base, "fileno") : NULL;
-    st->socket_gettimeout = st->socket_fileno != NULL ? PyObject_GetAttrString((PyObject *)base, "gettimeout") : NULL;
-    if (st->socket_gettimeout == NULL)
+    if (st->socket_family == NULL || find_method(base, "fileno", &st->socket_fileno) < 0 ||
+        find_method(base, "gettimeout", &st->socket_gettimeout) < 0)
         return -1;
     return pa_type_add_methods(st->EventLoop, loop_methods);
 }

@@ -180,8 +180,10 @@ static void take_apart(pa_op *op)
     if (op->status != DONE)
         (void)op_clear((PyObject *)op);
     Py_CLEAR(op->origin);
-    pa_state *st = op->finalized ? NULL : living_state(op);
-    if (st == NULL || !pa_free_keep_new(&st->free_ops, (PyObject *)op))
+    pa_state *st = living_state(op);
+    if (st != NULL)
+        pa_future_stop_returns(st);
+    if (st == NULL || op->finalized || !pa_free_keep_new(&st->free_ops, (PyObject *)op))
         PyObject_GC_Del(op);
     Py_DECREF(type);
 }
@@ -531,7 +533,12 @@ static PyObject *op_next(PyObject *self)
     PyObject *value;
     if (op_send(self, Py_None, &value) != PYGEN_RETURN)
         return value;
-    pa_future_end_iteration(value);
+    if (value != Py_None) { /* whose StopIteration goes without saying */
+        if (Py_REFCNT(self) == 1)
+            pa_future_lend_stop(((pa_op *)self)->st, value);
+        else
+            pa_future_end_iteration(value);
+    }
     Py_DECREF(value);
     return NULL;
 }

@@ -185,7 +185,7 @@ def row(name, numbers):
 def main():
     parser = argparse.ArgumentParser(prog="python tests/stdlib", description="Runs CPython's own asyncio tests against pyasync.")
     parser.add_argument("what", nargs="*", metavar="FILE[.CLASS[.TEST]]", help="default: all of test.test_asyncio")
-    parser.add_argument("--mode", choices=(*modes.MODES, "asyncio"), action="append", help="default: loop, install and import")
+    parser.add_argument("--mode", choices=(*modes.MODES, "asyncio"), action="append", help="default: all but asyncio")
     parser.add_argument("--timeout", type=float, default=120, help="seconds a test may take (%(default)s)")
     parser.add_argument("--log", type=argparse.FileType("w"), default=sys.stderr, help="where failures are described")
     parser.add_argument("--save", type=pathlib.Path, metavar="FOLDER", help="keep the results there, for --document")

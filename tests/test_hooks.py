@@ -1,5 +1,5 @@
-"""A loop class that overrides a method is asked where asyncio's loop asks itself: each method of asyncio's loop is overridden, a program that
-uses everything runs, and the names that were called are compared."""
+"""A loop class that overrides a method is asked where asyncio's loop asks itself: each method of asyncio's loop is overridden, a program
+that uses everything runs, and the names that were called are compared."""
 import asyncio
 import inspect
 import os
@@ -13,7 +13,8 @@ from support import fresh_loop, loop_class, nonblocking_pair, plain, spin
 
 # asyncio's own plumbing between these methods: its self-pipe, the halves of a socket operation, and the Python code of its transports.
 INNER = {"_close_self_pipe", "_make_self_pipe", "_process_self_data", "_read_from_self", "_remove_writer", "_add_writer", "_remove_reader",
-         "_add_reader", "_sock_accept", "_sock_connect", "_sock_connect_cb", "_sock_read_done", "_sock_recv", "_sock_recv_into", "_sock_recvfrom",
+         "_add_reader", "_sock_accept", "_sock_connect", "_sock_connect_cb", "_sock_read_done", "_sock_recv", "_sock_recv_into",
+         "_sock_recvfrom",
          "_sock_recvfrom_into", "_sock_sendall", "_sock_sendto", "_sock_write_done", "_sock_add_cancellation_callback"}
 
 
@@ -135,7 +136,8 @@ def test_the_same_methods_are_called(same, tmp_path):
     same(scenario)
 
 
-@pytest.mark.parametrize("name", ["_make_socket_transport", "_make_datagram_transport", "_make_read_pipe_transport", "_make_write_pipe_transport",
+@pytest.mark.parametrize("name", ["_make_socket_transport", "_make_datagram_transport", "_make_read_pipe_transport",
+                                  "_make_write_pipe_transport",
                                   "_make_ssl_transport", "_make_subprocess_transport"])
 def test_factories_of_transports(same, name):
     """What they return is what the program gets."""
@@ -153,7 +155,8 @@ def test_factories_of_transports(same, name):
                  "_make_datagram_transport": lambda: loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=a),
                  "_make_read_pipe_transport": lambda: loop.connect_read_pipe(asyncio.Protocol, reading),
                  "_make_write_pipe_transport": lambda: loop.connect_write_pipe(asyncio.BaseProtocol, writing),
-                 "_make_ssl_transport": lambda: loop.create_connection(asyncio.Protocol, sock=a, ssl=ssl.create_default_context(), server_hostname="x"),
+                 "_make_ssl_transport": lambda: loop.create_connection(asyncio.Protocol, sock=a, ssl=ssl.create_default_context(),
+                                                                       server_hostname="x"),
                  "_make_subprocess_transport": lambda: loop.subprocess_exec(asyncio.SubprocessProtocol, "true")}
         try:
             loop.run_until_complete(calls[name]())
@@ -175,7 +178,8 @@ def test_methods_of_tasks_and_futures_that_asyncio_calls(same):
         def noting(cls):
             namespace = {}
             for name in ("add_done_callback", "remove_done_callback", "cancel", "cancelled", "done", "result", "exception", "set_result",
-                         "set_exception", "get_loop", "get_name", "set_name", "uncancel", "cancelling", "get_coro", "_make_cancelled_error"):
+                         "set_exception", "get_loop", "get_name", "set_name", "uncancel", "cancelling", "get_coro",
+                         "_make_cancelled_error"):
                 if hasattr(cls, name):
                     def method(self, *args, name=name, **kwargs):
                         seen.append([cls.__name__, name, len(args), sorted(kwargs)])
@@ -192,7 +196,8 @@ def test_methods_of_tasks_and_futures_that_asyncio_calls(same):
                 await aio.sleep(0)
                 return result
             for step in (lambda: aio.create_task(leaf(), name="n"), lambda: aio.gather(leaf(), leaf()), lambda: aio.shield(leaf()),
-                         lambda: aio.wait([aio.create_task(leaf())]), lambda: aio.wait_for(leaf(), 5), lambda: aio.wait_for(aio.create_task(leaf()), 5)):
+                         lambda: aio.wait([aio.create_task(leaf())]), lambda: aio.wait_for(leaf(), 5),
+                         lambda: aio.wait_for(aio.create_task(leaf()), 5)):
                 seen.append("step")
                 await step()
             async with aio.TaskGroup() as group:

@@ -1,8 +1,8 @@
-"""More of what real packages use of asyncio beyond its documented API (test_relied_upon.py has the rest): by use, as the package does it."""
+"""More of what real packages use of asyncio beyond its documented API (test_relied_upon.py has the rest), by use: as the package does."""
 import asyncio
-import concurrent.futures
 import contextvars
 import socket
+from concurrent.futures import Future as Concurrent
 from unittest import mock
 
 import pytest
@@ -106,8 +106,8 @@ def test_chained_futures(same):
         with fresh_loop(aio) as loop:
             seen = []
             for ending in ("result", "exception", "cancel source", "cancel destination"):
-                for source, destination in ((concurrent.futures.Future(), loop.create_future()), (loop.create_future(), concurrent.futures.Future()),
-                                            (loop.create_future(), loop.create_future())):
+                for kinds in ((Concurrent, loop.create_future), (loop.create_future, Concurrent), (loop.create_future, loop.create_future)):
+                    source, destination = (make() for make in kinds)
                     aio.futures._chain_future(source, destination)
                     if ending == "result":
                         source.set_result(1)
@@ -116,8 +116,10 @@ def test_chained_futures(same):
                     else:
                         (source if ending == "cancel source" else destination).cancel()
                     spin(loop, 3)
-                    seen.append([ending, [f.cancelled() or (f.done() and plain(f.exception() or f.result())) for f in (source, destination)]])
-            seen.append([outcome(aio.futures._chain_future, 1, loop.create_future()), outcome(aio.futures._chain_future, loop.create_future(), 1)])
+                    seen.append(ending)
+                    seen += [f.cancelled() or f.done() and plain(f.exception() or f.result()) for f in (source, destination)]
+            seen.append(outcome(aio.futures._chain_future, 1, loop.create_future()))
+            seen.append(outcome(aio.futures._chain_future, loop.create_future(), 1))
             return seen
     same(scenario)
 
@@ -180,7 +182,8 @@ def test_what_is_written_to_private_names_of_tasks(same):
             got.append([outcome(setattr, task, "_must_cancel", True), task._must_cancel])
             task.cancel()
             got.append([task._must_cancel, outcome(loop.run_until_complete, task)])
-            for name in ("_coro", "_fut_waiter", "_must_cancel", "_state", "_result", "_exception", "_callbacks", "_loop", "_source_traceback"):
+            for name in ("_coro", "_fut_waiter", "_must_cancel", "_state", "_result", "_exception", "_callbacks", "_loop",
+                         "_source_traceback"):
                 got.append([name, outcome(setattr, task, name, None, text=False)[0], outcome(delattr, task, name, text=False)[0]])
             return got
     same(scenario)
@@ -233,7 +236,8 @@ def test_names_of_tls_transports(same, tls):
             protocol = transport._ssl_protocol
             seen += [isinstance(protocol, asyncio.sslproto.SSLProtocol), protocol._app_transport is transport,
                      protocol._transport.get_protocol() is protocol, protocol._sslcontext is transport.get_extra_info("sslcontext"),
-                     protocol._app_protocol is transport.get_protocol(), transport._start_tls_compatible, protocol._transport._start_tls_compatible,
+                     protocol._app_protocol is transport.get_protocol(), transport._start_tls_compatible,
+                     protocol._transport._start_tls_compatible,
                      isinstance(transport, asyncio.Transport), writer._protocol._over_ssl, scrub(type(protocol._sslobj).__name__)]
             await reader.read()
             writer.close()

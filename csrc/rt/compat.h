@@ -98,6 +98,15 @@ static inline int pa_weakref_get(PyObject *ref, PyObject **out)
 #endif
 }
 
+/* ---- None, True and False: from 3.12 on nobody counts references to them ---- */
+#if PY_VERSION_HEX >= 0x030C0000
+#define pa_constant_ref(obj) (obj)
+#define pa_constant_drop(obj) ((void)(obj))
+#else
+#define pa_constant_ref(obj) Py_NewRef(obj)
+#define pa_constant_drop(obj) Py_DECREF(obj)
+#endif
+
 /* ---- Types ---- */
 
 /* Until 3.11 a heap type's instance must visit the type itself even when the base's traverse is called; from 3.12 on the base does it. */

@@ -88,3 +88,20 @@ bool pa_override_look(PyTypeObject *type, PyObject *originals, pa_override_cache
     *cache = (pa_override_cache){type, type->tp_version_tag, rc > 0};
     return cache->none;
 }
+
+PyObject *pa_override_code(PyObject *function)
+{
+    if (!PyFunction_Check(function))
+        return Py_NewRef(Py_None);
+    PyObject *code = Py_NewRef(PyFunction_GET_CODE(function)), *consts = PyObject_GetAttrString(code, "co_consts");
+    /* A wrapper is a constant that no compiler makes. */
+    bool rewritten = false;
+    for (Py_ssize_t i = 0; consts != NULL && i < PyTuple_GET_SIZE(consts); i++)
+        rewritten |= PyCallable_Check(PyTuple_GET_ITEM(consts, i));
+    if (consts == NULL)
+        Py_CLEAR(code);
+    else if (rewritten)
+        Py_SETREF(code, Py_NewRef(Py_None));
+    Py_XDECREF(consts);
+    return code;
+}

@@ -24,4 +24,14 @@ static inline bool pa_override_none(PyTypeObject *type, PyObject *originals, pa_
                                                                                        : pa_override_look(type, originals, cache);
 }
 
+/* Tracers (ddtrace) wrap a Python function in place: they give it other code. What its code is now, to be compared later; None if somebody
+ * has been there already. New; NULL with an exception. */
+PyObject *pa_override_code(PyObject *function);
+
+/* `code`: from pa_override_code(). */
+static inline bool pa_override_rewritten(PyObject *function, PyObject *code)
+{
+    return PyFunction_Check(function) && PyFunction_GET_CODE(function) != code;
+}
+
 #endif

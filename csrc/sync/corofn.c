@@ -51,25 +51,23 @@ static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
     return fn->is_special ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
-/* Where the docstring's text begins, behind the signature. */
-static const char *text_of(const char *doc)
+PyObject *pa_corofn_text(const pa_corofn_def *def)
 {
-    const char *end = strstr(doc, "\n--\n\n");
-    return end != NULL ? end + strlen("\n--\n\n") : doc;
+    if (def->doc == NULL)
+        Py_RETURN_NONE;
+    const char *end = strstr(def->doc, "\n--\n\n");
+    return PyUnicode_FromString(end != NULL ? end + strlen("\n--\n\n") : def->doc);
 }
 
-static PyObject *get_doc(PyObject *self, void *unused)
+PyObject *pa_corofn_text_signature(const pa_corofn_def *def)
 {
-    const char *doc = ((corofn *)self)->def->doc;
-    return doc != NULL ? PyUnicode_FromString(text_of(doc)) : Py_NewRef(Py_None);
-}
-
-static PyObject *get_text_signature(PyObject *self, void *unused)
-{
-    const char *doc = ((corofn *)self)->def->doc;
-    const char *start = doc != NULL ? strchr(doc, '(') : NULL, *end = doc != NULL ? strstr(doc, "\n--\n\n") : NULL;
+    const char *start = def->doc != NULL ? strchr(def->doc, '(') : NULL, *end = def->doc != NULL ? strstr(def->doc, "\n--\n\n") : NULL;
     return start != NULL && end != NULL ? PyUnicode_FromStringAndSize(start, end - start) : Py_NewRef(Py_None);
 }
+
+static PyObject *get_doc(PyObject *self, void *unused) { return pa_corofn_text(((corofn *)self)->def); }
+
+static PyObject *get_text_signature(PyObject *self, void *unused) { return pa_corofn_text_signature(((corofn *)self)->def); }
 
 static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->name); }
 

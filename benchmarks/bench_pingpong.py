@@ -46,6 +46,52 @@ async def pingpong_1k(n):
     return n
 
 
+class DatagramReturner(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
+
+
+class DatagramPlayer(DatagramReturner):
+    """As Player, `finished` counting the players that are still at it."""
+
+    def __init__(self, left, finished):
+        self.left, self.finished = left, finished
+
+    def datagram_received(self, data, address):
+        assert data == MESSAGE
+        self.left -= 1
+        if self.left:
+            self.transport.sendto(data)
+        else:
+            self.finished()
+
+
+@case("pingpong_udp_1k", operation="round trip", about="four players and one who answers them all hand datagrams of 1 KiB to and fro")
+async def pingpong_udp_1k(n):
+    loop, players = asyncio.get_running_loop(), 4
+    all_done, playing = loop.create_future(), players
+
+    def finished():
+        nonlocal playing
+        playing -= 1
+        if not playing:
+            all_done.set_result(None)
+
+    returning, _ = await loop.create_datagram_endpoint(DatagramReturner, local_addr=("127.0.0.1", 0))
+    ends = [await loop.create_datagram_endpoint(lambda: DatagramPlayer(max(1, n // players), finished),
+                                                remote_addr=returning.get_extra_info("sockname")) for _ in range(players)]
+    for transport, _ in ends:
+        transport.sendto(MESSAGE)
+    await all_done
+    for transport, _ in [*ends, (returning, None)]:
+        transport.close()
+    await asyncio.sleep(0)
+    return max(1, n // players) * players
+
+
 @case("pingpong_stream_1k", operation="round trip", about="two tasks of one loop hand 1 KiB to and fro through streams")
 async def pingpong_stream_1k(n):
     ours, theirs = socket.socketpair()

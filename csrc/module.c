@@ -19,6 +19,7 @@
 #include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/originals.h"
+#include "sync/pyfn.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
 #include "sync/shield.h"
@@ -49,6 +50,7 @@ static int module_exec(PyObject *module)
         pa_pipe_setup,
         pa_op_setup,
         pa_corofn_setup,
+        pa_pyfn_setup,
         pa_waiters_setup,
         pa_event_setup,
         pa_lock_setup,

@@ -123,3 +123,123 @@ def test_rare_fields_go_with_the_future(aio, loop):
     references = [fill(loop.create_future()) for _ in range(10)]
     gc.collect()
     assert [reference() for reference in references] == [None] * 10
+
+
+# --- The exception that carries a result to whoever awaits (one serves for all that are thrown away) ----------------------
+
+class Value:
+    """Something to hold a weak reference to."""
+
+
+def done(loop, value):
+    future = loop.create_future()
+    future.set_result(value)
+    return future
+
+
+def stop_of(loop, value):
+    with pytest.raises(StopIteration) as info:
+        next(iter(done(loop, value)))
+    return info.value
+
+
+def test_a_stopiteration_that_is_kept_stays_as_it_was(aio, loop, run):
+    async def give(value):
+        return await done(loop, value)
+    kept = []
+    for i in range(10):
+        assert run(give([i])) == [i]
+        stop = stop_of(loop, [i, i])
+        if i % 2:
+            stop.__traceback__ = None
+        kept.append(stop)
+        assert run(give([i])) == [i]
+    assert len(set(map(id, kept))) == 10
+    for i, stop in enumerate(kept):
+        assert stop.value == [i, i] and stop.args == ([i, i],) and (stop.__traceback__ is None) == bool(i % 2)
+        assert stop.__cause__ is None and not stop.__suppress_context__
+
+
+@pytest.mark.parametrize("dirty", [
+    lambda e: setattr(e, "attribute", 1), lambda e: e.add_note("a note"), lambda e: setattr(e, "args", ("others", 2)),
+    lambda e: setattr(e, "args", ()), lambda e: setattr(e, "value", "another"), lambda e: setattr(e, "__cause__", KeyError()),
+    lambda e: setattr(e, "__suppress_context__", True), lambda e: hash(e.args), lambda e: e.with_traceback(None),
+])
+def test_nothing_of_a_stopiteration_is_found_in_the_next(aio, loop, run, dirty):
+    async def main():
+        assert await done(loop, 1) == 1
+        iterator = iter(done(loop, "first"))
+        try:
+            next(iterator)
+        except StopIteration as stop:
+            dirty(stop)
+        del iterator
+        assert await done(loop, 2) == 2
+    run(main())
+    stop = stop_of(loop, "second")
+    assert stop.value == "second" and stop.args == ("second",) and hash(stop.args) == hash(("second",))
+    assert stop.__cause__ is None and not stop.__suppress_context__
+    assert not stop.__dict__ and not hasattr(stop, "__notes__")
+
+
+def test_a_stopiteration_has_the_handled_exception_as_context(aio, loop, run):
+    async def main():
+        first = KeyError("handled")
+        try:
+            raise first
+        except KeyError:
+            assert await done(loop, 1) == 1
+            inner = stop_of(loop, 2)
+        assert inner.__context__ is first
+        assert await done(loop, 3) == 3
+        return stop_of(loop, 4)
+    assert run(main()).__context__ is None
+
+
+def test_a_result_lives_no_longer_than_whoever_awaited_it_wants(aio, loop, run):
+    async def main():
+        for _ in range(5):
+            value = Value()
+            reference = weakref.ref(value)
+            future = done(loop, value)
+            del value
+            value = await future
+            assert reference() is value
+            del future, value
+            assert reference() is None
+            iterator = iter(done(loop, Value()))
+            reference = None
+            try:
+                next(iterator)
+            except StopIteration as stop:
+                reference = weakref.ref(stop.value)
+            assert reference() is None      # though the iterator is still there
+    run(main())
+
+
+def test_a_finalizer_of_a_result_may_await_in_its_turn(aio, loop, run):
+    class Awaiting:
+        def __del__(self):
+            got.append(stop_of(loop, len(got)).value)
+    got = []
+
+    async def main():
+        for i in range(5):
+            await done(loop, Awaiting())
+            assert await done(loop, i) == i
+    run(main())
+    assert got == list(range(5))
+
+
+def test_a_result_in_a_cycle_is_collected(aio, loop, run):
+    async def main():
+        for _ in range(3):
+            gc.collect()
+            value = Value()
+            value.stop = stop_of(loop, value)
+            reference = weakref.ref(value)
+            value.itself = await done(loop, value)
+            del value
+            gc.collect()
+            assert reference() is None
+    run(main())

@@ -282,3 +282,45 @@ def test_a_foreign_loop_in_debug(aio):
     assert t._source_traceback[-1].filename == __file__
     loop.run_all()
     assert t.result() == 1
+
+
+def test_the_registry_of_current_tasks_may_be_changed_between_two_steps(aio, loop, run):
+    """Up to 3.13 it is a dict, in whose table the place of the loop's entry moves when others come and go."""
+    tasks = getattr(asyncio.tasks, "_current_tasks", None)
+    if PY >= (3, 14) or tasks is None:
+        pytest.skip("asyncio keeps the current task per thread from 3.14 on")
+    others = [object() for _ in range(100)]
+
+    async def work(number):
+        for turn in range(12):
+            me = mine[number]
+            everyone_says(aio, me)
+            assert tasks[loop] is me
+            match turn:
+                case 2 | 7:
+                    tasks.update((o, o) for o in others)
+                case 4 | 9:
+                    for o in others[::2]:
+                        tasks.pop(o, None)
+                case 5 | 10:
+                    for o in others:
+                        tasks.pop(o, None)
+                case 6:
+                    copy = dict(tasks)
+                    tasks.clear()
+                    tasks["a name"] = None
+                    tasks.update(copy)
+                case 8:
+                    tasks.pop("a name", None)
+            everyone_says(aio, me)
+            await asyncio.sleep(0)
+
+    async def main():
+        mine.extend(loop.create_task(work(i)) for i in range(3))
+        await asyncio.gather(*mine)
+    mine = []
+    try:
+        run(main())
+    finally:
+        tasks.clear()
+    everyone_says(aio, None, loop)

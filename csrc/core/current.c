@@ -10,6 +10,7 @@
  * one follows without any foreign code in between.
  */
 #include "core/loop_impl.h"
+#include "rt/dict_slot.h"
 
 static int call_asyncio(PyObject *function, PyObject *loop, PyObject *task)
 {
@@ -105,6 +106,16 @@ static int enter(pa_state *st, PyObject *loop, PyObject *task)
 
 #endif
 
+/* overwrite() for every other step: at the place where the entry was found last time, if it still is there. */
+static int replace(pa_state *st, pa_loop *loop, PyObject *task)
+{
+    PyObject **slot = PA_KNOWS_DICT_ENTRIES ? pa_dict_slot(st->current_tasks, (PyObject *)loop, &loop->current_hint) : NULL;
+    if (slot == NULL)
+        return overwrite(st, (PyObject *)loop, task);
+    Py_SETREF(*slot, Py_NewRef(task));
+    return 0;
+}
+
 static int is_stale(const pa_loop *loop) { return loop != NULL && loop->current != NULL; }
 
 int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task)
@@ -113,7 +124,7 @@ int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *ta
         return enter(st, loop, task);
     PyObject *stale = native->current;
     native->current = NULL;
-    int rc = stale != task ? overwrite(st, loop, task) : 0;
+    int rc = stale != task ? replace(st, native, task) : 0;
     Py_DECREF(stale);
     return rc;
 }

@@ -175,6 +175,15 @@ void pa_future_raise_stop(PyObject *value);
 /* The same for a tp_iternext that only interpreters call, who take the value and throw the exception away: it gets no context, and for
  * None there is none. */
 void pa_future_end_iteration(PyObject *value);
+/* The same for an iterator whose only reference is the asking interpreter's, which drops it next: what is raised is the module's spare
+ * StopIteration, if that is free. The iterator's deallocator then says pa_future_stop_returns(). */
+void pa_future_lend_stop(pa_state *st, PyObject *value);
+void pa_future_take_stop_back(pa_state *st);
+static inline void pa_future_stop_returns(pa_state *st)
+{
+    if (st->stop_lent)
+        pa_future_take_stop_back(st);
+}
 /* What the arguments of throw([type,] value, tb) stand for: new, or NULL with TypeError; `complaint` is its text for what is no
  * exception, with at most a %s for the type's name. */
 #define PA_FUTURE_THROW_COMPLAINT "exceptions must be classes deriving BaseException or instances of such a class"

@@ -64,7 +64,7 @@ static PySendResult iter_send(PyObject *self, PyObject *unused, PyObject **resul
 }
 
 /* Put together by hand: a call of the class takes several times as long, and whoever awaits only looks at `value`. */
-static void raise_stop(PyObject *value, PyObject *handled)
+static PyObject *new_stop(PyObject *value)
 {
     PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
     PyObject *args = PyTuple_New(1);
@@ -75,10 +75,88 @@ static void raise_stop(PyObject *value, PyObject *handled)
         PyTuple_SET_ITEM(args, 0, Py_NewRef(value));
         stop->args = args;
         stop->value = Py_NewRef(value);
-        if (handled != NULL)
-            PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
-        pa_err_restore((PyObject *)stop);
     }
+    return (PyObject *)stop;
+}
+
+static void raise_stop(PyObject *value, PyObject *handled)
+{
+    PyObject *stop = new_stop(value);
+    if (stop != NULL && handled != NULL)
+        PyException_SetContext(stop, Py_NewRef(handled));
+    if (stop != NULL)
+        pa_err_restore(stop);
+}
+
+/* ---- The spare StopIteration ----
+ *
+ * Making one, raising it and throwing it away again was a sixth of a future's way to and fro. Whoever awaits takes the value out and drops
+ * exception and iterator at once, so that the same one can serve for all. While it is not lent it has the arguments (None,) and no value.
+ * The collector learns of it when it turns out that somebody keeps it, and then it is ours no more: as long as it goes from hand to hand
+ * it can be in no cycle that is garbage.
+ */
+
+void pa_future_lend_stop(pa_state *st, PyObject *value)
+{
+    PyStopIterationObject *stop = (PyStopIterationObject *)st->stop;
+    if (st->stop_lent) {
+        pa_future_raise_stop(value);
+        return;
+    }
+    if (stop == NULL) {
+        if ((st->stop = new_stop(value)) == NULL)
+            return;
+        stop = (PyStopIterationObject *)st->stop;
+        PyObject_GC_UnTrack(stop);
+        PyObject_GC_UnTrack(stop->args);
+    } else {
+        PyObject *none = PyTuple_GET_ITEM(stop->args, 0);
+        PyTuple_SET_ITEM(stop->args, 0, Py_NewRef(value));
+        Py_DECREF(none);
+        stop->value = Py_NewRef(value);
+    }
+    st->stop_lent = true;
+    PyObject *handled = PyErr_GetHandledException();
+    if (handled != NULL)
+        PyException_SetContext((PyObject *)stop, handled);
+    pa_err_restore(Py_NewRef((PyObject *)stop));
+}
+
+/* Whether nobody has it or has left anything on it. */
+static bool is_spare(PyStopIterationObject *stop)
+{
+    return Py_REFCNT(stop) == 1 && Py_REFCNT(stop->args) == 1 && PyTuple_CheckExact(stop->args) && PyTuple_GET_SIZE(stop->args) == 1 &&
+           pa_tuple_is_unhashed(stop->args) && stop->dict == NULL && stop->notes == NULL && stop->traceback == NULL &&
+           stop->cause == NULL && !stop->suppress_context;
+}
+
+static void give_away(pa_state *st)
+{
+    PyObject *stop = st->stop, *args = ((PyStopIterationObject *)stop)->args;
+    st->stop = NULL;
+    if (!PyObject_GC_IsTracked(stop))
+        PyObject_GC_Track(stop);
+    if (PyTuple_CheckExact(args) && PyTuple_GET_SIZE(args) > 0 && !PyObject_GC_IsTracked(args))
+        PyObject_GC_Track(args);
+    Py_DECREF(stop);
+}
+
+void pa_future_take_stop_back(pa_state *st)
+{
+    PyStopIterationObject *stop = (PyStopIterationObject *)st->stop;
+    st->stop_lent = false;
+    if (stop == NULL)
+        return; /* the module's end */
+    if (!is_spare(stop)) {
+        give_away(st);
+        return;
+    }
+    PyObject *value = stop->value, *arg = PyTuple_GET_ITEM(stop->args, 0), *context = stop->context;
+    stop->value = stop->context = NULL;
+    PyTuple_SET_ITEM(stop->args, 0, Py_NewRef(Py_None));
+    Py_XDECREF(context); /* from here on anything may happen, even that it is lent again */
+    Py_XDECREF(value);
+    Py_XDECREF(arg);
 }
 
 void pa_future_raise_stop(PyObject *value)
@@ -108,7 +186,11 @@ static PyObject *iter_next(PyObject *self)
         Py_DECREF(value);
         return NULL; /* an end without an exception stands for StopIteration(None) */
     }
-    pa_future_raise_stop(value);
+    pa_state *st = Py_REFCNT(self) == 1 ? pa_type_state(Py_TYPE(self)) : NULL;
+    if (st != NULL)
+        pa_future_lend_stop(st, value);
+    else
+        pa_future_raise_stop(value);
     Py_DECREF(value);
     return NULL;
 }
@@ -211,6 +293,8 @@ static void iter_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     Py_XDECREF(it->future);
     pa_state *st = pa_type_state(type);
+    if (st != NULL)
+        pa_future_stop_returns(st);
     if (st == NULL || st->FutureIter != type || !pa_free_keep(&st->free_iters, self))
         PyObject_GC_Del(self);
     Py_DECREF(type);

@@ -5,6 +5,8 @@
  * slots' offsets come from their member descriptors. All slots are object pointers and lie between the object's head and asyncio's
  * tp_basicsize; TimerHandle keeps its place in the heap behind them.
  *
+ * How one is run stands in handle_run.c.
+ *
  * Invariants:
  *  - Nothing is chained to the base's traverse, clear or dealloc: for a Python class these look for "the first base that is not a
  *    Python class", which would be us again.
@@ -62,146 +64,6 @@ static void set_field(PyObject **field, PyObject *value /* steals */)
     Py_XDECREF(old);
 }
 
-/* A slot that nobody has filled: no __init__ ran, or somebody deleted it. -1 with the slot's own AttributeError. */
-static int raise_missing(PyObject *self, const char *name)
-{
-    PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%s'", Py_TYPE(self)->tp_name, name);
-    return -1;
-}
-
-/* The truth of _cancelled: 0, 1 or -1. */
-static int is_cancelled(pa_state *st, PyObject *handle)
-{
-    PyObject *value = FIELD(handle, cancelled);
-    if (value == Py_False || value == Py_True)
-        return value == Py_True;
-    if (value == NULL)
-        return raise_missing(handle, "_cancelled");
-    Py_INCREF(value);
-    int truth = PyObject_IsTrue(value);
-    Py_DECREF(value);
-    return truth;
-}
-
-/* ---- Calling ---- */
-
-static PyObject *call_foreign_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *run = PyObject_GetAttrString(context, "run"), *list = NULL, *result = NULL;
-    if (run == NULL || (list = PyTuple_New(nargs + 1)) == NULL)
-        goto done;
-    PyTuple_SET_ITEM(list, 0, Py_NewRef(callable));
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        PyTuple_SET_ITEM(list, i + 1, Py_NewRef(args[i]));
-    result = PyObject_CallObject(run, list);
-done:
-    Py_XDECREF(run);
-    Py_XDECREF(list);
-    return result;
-}
-
-PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (context == NULL)
-        return PyObject_Vectorcall(callable, args, (size_t)nargs, NULL);
-    if (!PyContext_CheckExact(context))
-        return call_foreign_context(context, callable, args, nargs);
-    if (PyContext_Enter(context) < 0)
-        return NULL;
-    /* A copy with a free place before it spares a bound method one of its own. */
-    PyObject *stack[7];
-    PyObject *result;
-    if (nargs < (Py_ssize_t)Py_ARRAY_LENGTH(stack)) {
-        for (Py_ssize_t i = 0; i < nargs; i++)
-            stack[i + 1] = args[i];
-        result = PyObject_Vectorcall(callable, stack + 1, (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    } else {
-        result = PyObject_Vectorcall(callable, args, (size_t)nargs, NULL);
-    }
-    if (PyContext_Exit(context) < 0)
-        Py_CLEAR(result);
-    return result;
-}
-
-/* callback(*args) as `_context.run(_callback, *_args)` does it, with the fields as they are now. New. */
-static PyObject *call_callback(pa_state *st, PyObject *handle)
-{
-    PyObject *callback = Py_XNewRef(FIELD(handle, callback)), *args = Py_XNewRef(FIELD(handle, args));
-    PyObject *context = Py_XNewRef(FIELD(handle, context)), *result = NULL;
-    if (callback == NULL || args == NULL || context == NULL) {
-        (void)raise_missing(handle, callback == NULL ? "_callback" : args == NULL ? "_args" : "_context");
-    } else if (PyTuple_CheckExact(args)) {
-        result = pa_call_in_context(context, callback, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args));
-    } else {
-        PyObject *list = PySequence_Tuple(args);
-        if (list != NULL)
-            result = pa_call_in_context(context, callback, &PyTuple_GET_ITEM(list, 0), PyTuple_GET_SIZE(list));
-        Py_XDECREF(list);
-    }
-    Py_XDECREF(callback);
-    Py_XDECREF(args);
-    Py_XDECREF(context);
-    return result;
-}
-
-static int call_and_report(pa_state *st, PyObject *loop, PyObject *handle)
-{
-    PyObject *result = call_callback(st, handle);
-    if (result != NULL) {
-        Py_DECREF(result);
-        return 0;
-    }
-    return pa_handle_report(loop, handle);
-}
-
-/* Whether other threads may have it: the kind that call_soon_threadsafe gives where asyncio has one. */
-static bool is_shared(pa_state *st, PyObject *handle)
-{
-    return Py_TYPE(handle) != st->Handle && st->ThreadSafeHandle != st->Handle && PyObject_TypeCheck(handle, st->ThreadSafeHandle);
-}
-
-static int run_native(pa_state *st, PyObject *loop, PyObject *handle)
-{
-    if (!is_shared(st, handle))
-        return call_and_report(st, loop, handle);
-    if (pa_handle_wait(st, handle) < 0)
-        return -1;
-    int cancelled = is_cancelled(st, handle);
-    if (cancelled != 0)
-        return cancelled < 0 ? -1 : 0;
-    pa_handle_run_record run;
-    pa_handle_run_begin(st, handle, &run);
-    int rc = call_and_report(st, loop, handle);
-    pa_handle_run_end(st, &run);
-    return rc;
-}
-
-int pa_handle_run(pa_loop *loop, PyObject *handle)
-{
-    pa_state *st = loop->st;
-    if (pa_handle_is_exact(st, handle) && !(loop->over.bits & PA_OVER_HANDLE_RUN))
-        return run_native(st, (PyObject *)loop, handle);
-    PyObject *result;
-    if (pa_handle_is_exact(st, handle)) /* somebody traces asyncio.Handle._run */
-        result = PyObject_CallMethodOneArg((PyObject *)st->aio_Handle, st->names._run, handle);
-    else
-        result = PyObject_CallMethodNoArgs(handle, st->names._run);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
-int pa_handle_cancelled(pa_state *st, PyObject *handle)
-{
-    if (pa_handle_is_exact(st, handle))
-        return is_cancelled(st, handle);
-    PyObject *value = PyObject_GetAttr(handle, st->names._cancelled);
-    if (value == NULL)
-        return -1;
-    int truth = PyObject_IsTrue(value);
-    Py_DECREF(value);
-    return truth;
-}
-
 /* ---- Making ---- */
 
 /* Whether the loop is in debug mode. 0, 1 or -1. */
@@ -238,7 +100,7 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     if (debug && (FIELD(self, source_traceback) = PyObject_CallNoArgs(st->extract_stack)) == NULL)
         return -1;
     if (!debug)
-        FIELD(self, source_traceback) = Py_NewRef(Py_None);
+        FIELD(self, source_traceback) = pa_constant_ref(Py_None);
     context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     if (context == NULL)
         return -1;
@@ -246,8 +108,8 @@ static int fill(pa_state *st, PyObject *self, PyObject *loop, int debug, PyObjec
     FIELD(self, loop) = Py_NewRef(loop);
     FIELD(self, callback) = Py_NewRef(callback);
     FIELD(self, args) = Py_NewRef(args);
-    FIELD(self, cancelled) = Py_NewRef(Py_False);
-    FIELD(self, repr) = Py_NewRef(Py_None);
+    FIELD(self, cancelled) = pa_constant_ref(Py_False);
+    FIELD(self, repr) = pa_constant_ref(Py_None);
     return 0;
 }
 
@@ -356,11 +218,11 @@ static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *handle_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
+    if (st == NULL || (pa_handle_is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
     PyObject *value = FIELD(self, cancelled);
     if (value == NULL)
-        (void)raise_missing(self, "_cancelled");
+        (void)pa_handle_raise_missing(self, "_cancelled");
     return Py_XNewRef(value);
 }
 
@@ -369,12 +231,12 @@ static int tell_loop(pa_state *st, PyObject *self)
 {
     PyObject *loop = Py_XNewRef(FIELD(self, loop));
     if (loop == NULL)
-        return raise_missing(self, "_loop");
+        return pa_handle_raise_missing(self, "_loop");
     pa_loop *native = pa_loop_from(st, loop);
     int rc = 0;
     if (native != NULL && !(pa_loop_overrides(native) & PA_OVER_TIMER_CANCELLED)) {
         if (FIELD(self, scheduled) == NULL)
-            rc = raise_missing(self, "_scheduled");
+            rc = pa_handle_raise_missing(self, "_scheduled");
         else
             pa_loop_unschedule(st, self);
     } else {
@@ -391,7 +253,7 @@ static int cancel(pa_state *st, PyObject *self)
     set_field(&FIELD(self, cancelled), Py_NewRef(Py_True));
     PyObject *loop = Py_XNewRef(FIELD(self, loop));
     if (loop == NULL)
-        return raise_missing(self, "_loop");
+        return pa_handle_raise_missing(self, "_loop");
     int debug = ask_debug(st, loop);
     Py_DECREF(loop);
     if (debug < 0)
@@ -410,9 +272,9 @@ static int cancel(pa_state *st, PyObject *self)
 static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = state_of(self);
-    if (st == NULL || (is_shared(st, self) && pa_handle_wait(st, self) < 0))
+    if (st == NULL || (pa_handle_is_shared(st, self) && pa_handle_wait(st, self) < 0))
         return NULL;
-    int cancelled = is_cancelled(st, self);
+    int cancelled = pa_handle_truth_of_cancelled(st, self);
     if (cancelled < 0 || (!cancelled && cancel(st, self) < 0))
         return NULL;
     Py_RETURN_NONE;
@@ -420,8 +282,8 @@ static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 int pa_handle_cancel(pa_state *st, PyObject *handle)
 {
-    if (Py_TYPE(handle) == st->Handle && !is_shared(st, handle)) {
-        int cancelled = is_cancelled(st, handle);
+    if (Py_TYPE(handle) == st->Handle && !pa_handle_is_shared(st, handle)) {
+        int cancelled = pa_handle_truth_of_cancelled(st, handle);
         return cancelled < 0 || (!cancelled && cancel(st, handle) < 0) ? -1 : 0;
     }
     PyObject *result = PyObject_CallMethodNoArgs(handle, st->names.cancel);
@@ -431,7 +293,7 @@ int pa_handle_cancel(pa_state *st, PyObject *handle)
 
 int pa_timer_cancel(pa_state *st, PyObject *self)
 {
-    int cancelled = is_cancelled(st, self);
+    int cancelled = pa_handle_truth_of_cancelled(st, self);
     return cancelled < 0 || (!cancelled && (tell_loop(st, self) < 0 || cancel(st, self) < 0)) ? -1 : 0;
 }
 
@@ -450,7 +312,7 @@ static PyObject *handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
     pa_loop *native = loop != NULL ? pa_loop_from(st, loop) : NULL;
     int rc = native != NULL ? pa_current_flush(native) : 0;
     if (rc == 0)
-        rc = run_native(st, loop, self);
+        rc = pa_handle_run_native(st, loop, self);
     Py_XDECREF(loop);
     if (rc < 0)
         return NULL;
@@ -464,7 +326,7 @@ static PyObject *when_of(pa_state *st, PyObject *self)
     if (when == NULL && PyObject_TypeCheck(self, st->TimerHandle) && FIELD(self, scheduled) != NULL)
         when = FIELD(self, when) = PyFloat_FromDouble(pa_timer_of(st, self)->entry.when);
     if (when == NULL && !PyErr_Occurred())
-        (void)raise_missing(self, "_when");
+        (void)pa_handle_raise_missing(self, "_when");
     return Py_XNewRef(when);
 }
 
@@ -509,7 +371,7 @@ static int timers_equal(pa_state *st, PyObject *a, PyObject *b)
     int equal = compare_times(st, a, b, Py_EQ);
     for (size_t i = 0; equal == 1 && i < Py_ARRAY_LENGTH(fields); i++) {
         PyObject *x = Py_XNewRef(PA_HANDLE_FIELD(a, fields[i].offset)), *y = Py_XNewRef(PA_HANDLE_FIELD(b, fields[i].offset));
-        equal = x != NULL && y != NULL ? PyObject_RichCompareBool(x, y, Py_EQ) : raise_missing(x == NULL ? a : b, fields[i].name);
+        equal = x != NULL && y != NULL ? PyObject_RichCompareBool(x, y, Py_EQ) : pa_handle_raise_missing(x == NULL ? a : b, fields[i].name);
         Py_XDECREF(x);
         Py_XDECREF(y);
     }
@@ -569,19 +431,23 @@ static int handle_clear(PyObject *self)
     return 0;
 }
 
-/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
- * belong there. */
-static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
+static bool keep(pa_free_list *list, PyObject *self)
 {
-    if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
-        return false;
-    pa_free_list *list = native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe;
     if (list->len >= PA_FREE_HANDLES_MAX)
         return false;
     *(PyObject **)((char *)self + sizeof(PyObject)) = list->first;
     list->first = self;
     list->len++;
     return true;
+}
+
+/* Puts an empty object of exactly type `native` on the free list of `loop`, with its reference to the type. False if it does not
+ * belong there. */
+static bool keep_free(PyObject *self, PyTypeObject *native, pa_state *st, pa_loop *loop)
+{
+    if (Py_TYPE(self) != native || loop->closed || PyObject_GC_IsFinalized(self))
+        return false;
+    return keep(native == st->Handle ? &loop->free_handles : native == st->TimerHandle ? &loop->free_timers : &loop->free_threadsafe, self);
 }
 
 /* The GC does not track `self` any more. st: NULL at the interpreter's end, when the type may have lost its module. */
@@ -616,6 +482,22 @@ static void take_apart(PyObject *self, PyTypeObject *native, pa_state *st)
         Py_DECREF(type);
     }
     Py_XDECREF(loop); /* last, for it may be the loop's end, and with it the free list's */
+}
+
+void pa_handle_reuse(pa_loop *loop, PyObject *self)
+{
+    pa_state *st = loop->st;
+    PyObject_GC_UnTrack(self);
+    FIELD(self, callback) = FIELD(self, args) = FIELD(self, context) = FIELD(self, loop) = NULL;
+    FIELD(self, cancelled) = FIELD(self, repr) = FIELD(self, source_traceback) = NULL;
+    pa_constant_drop(Py_False);
+    pa_constant_drop(Py_None);
+    pa_constant_drop(Py_None);
+    if (loop->closed || !keep(&loop->free_handles, self)) {
+        st->Handle->tp_free(self);
+        Py_DECREF(st->Handle);
+    }
+    Py_DECREF(loop);
 }
 
 static bool is_handle(PyObject *field) { return field != NULL && Py_TYPE(field)->tp_dealloc == handle_dealloc; }

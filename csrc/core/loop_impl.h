@@ -7,6 +7,7 @@
 
 #include "core/loop.h"
 #include "core/handle.h"
+#include "rt/override.h"
 
 #include <stdbool.h>
 
@@ -43,7 +44,7 @@ enum {
     PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
     PA_OVER_SOON_THREADSAFE = 1u << 14,
     PA_OVER_FDS = 1u << 15, /* what the sock_* methods call: _add_reader, remove_reader and their kin */
-    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
+    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced or rewritten: tracers do that */
 };
 
 /* Attributes that only asyncio's code and loop.py use. They have fields so that an ordinary loop has no dict at all: the interpreter then
@@ -71,6 +72,7 @@ typedef struct {
     unsigned type_tag, handle_tag; /* tp_version_tag of the loop's type and of asyncio.Handle; 0 never matches */
     PyTypeObject *type;            /* borrowed, compared only */
     Py_ssize_t dict_used;
+    bool handle_rewritten;         /* asyncio.Handle._run has other code */
 } pa_overrides;
 
 struct pa_loop {
@@ -91,7 +93,8 @@ struct pa_loop {
     pa_link deferred; /* pa_deferred, see loop_defer.c */
 
     /* the current task of this loop as core/current.c left it */
-    PyObject *current; /* owned; NULL when the registry shows none or something foreign */
+    PyObject *current;       /* owned; NULL when the registry shows none or something foreign */
+    Py_ssize_t current_hint; /* of pa_dict_slot */
 
     pa_mutex inbox_lock;
     pa_ready_ring inbox; /* what other threads scheduled, oldest first; all of it is newer than what lies in `ready` */
@@ -140,6 +143,16 @@ static inline unsigned pa_loop_overrides(pa_loop *loop)
         pa_loop_find_overrides(loop);
     return loop->over.bits;
 }
+
+/* Tracers rewrite Python functions in place, which changes no version. Once a tick for Handle._run, at each task for create_task. */
+static inline void pa_loop_notice_tracer(pa_loop *loop)
+{
+    pa_state *st = loop->st;
+    if (pa_override_rewritten(st->handle_run, st->handle_run_code) != loop->over.handle_rewritten)
+        pa_loop_find_overrides(loop);
+}
+
+static inline bool pa_loop_traces_tasks(pa_state *st) { return pa_override_rewritten(st->base_create_task, st->base_create_task_code); }
 
 /* ---- Ready entries (loop_sched.c) ---- */
 
@@ -207,6 +220,21 @@ static inline bool pa_handle_is_exact(pa_state *st, PyObject *obj)
 /* callable(*args) in `context` (NULL: none; anything with run() will do). New result. */
 PyObject *pa_call_in_context(PyObject *context, PyObject *callable, PyObject *const *args, Py_ssize_t nargs);
 void pa_handle_free_list_clear(pa_free_list *list);
+/* The end of a Handle of this loop whose last reference the caller has, not cancelled and nothing noted in it. Its callback, args and
+ * context are the caller's from now on. */
+void pa_handle_reuse(pa_loop *loop, PyObject *self);
+
+/* ---- Running handles (handle_run.c) ---- */
+
+/* Runs the Handle of an entry that has left the ring, if that is its last reference: 0, or -1 as pa_handle_run, and it is gone. 1, and
+ * nothing happened, if somebody could see that. */
+int pa_handle_run_last(pa_loop *loop, PyObject **handle);
+int pa_handle_run_native(pa_state *st, PyObject *loop, PyObject *handle); /* Handle._run, not overridden. 0 or -1 */
+/* Whether other threads may have it: the kind that call_soon_threadsafe gives where asyncio has one. */
+bool pa_handle_is_shared(pa_state *st, PyObject *handle);
+int pa_handle_truth_of_cancelled(pa_state *st, PyObject *handle); /* of an exact one: 0, 1 or -1 */
+/* A slot that nobody has filled: no __init__ ran, or somebody deleted it. -1 with the slot's own AttributeError. */
+int pa_handle_raise_missing(PyObject *self, const char *name);
 
 /* ---- Errors (loop_errors.c) ---- */
 

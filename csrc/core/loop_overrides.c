@@ -68,7 +68,8 @@ void pa_loop_find_overrides(pa_loop *loop)
     for (size_t i = 0; i < Py_ARRAY_LENGTH(names) && rc >= 0; i++)
         if ((rc = is_replaced(loop, names[i].name)) > 0)
             bits |= names[i].bit;
-    if (rc >= 0 && (rc = is_patched(st->aio_Handle, st->names._run, st->handle_run)) > 0)
+    bool rewritten = pa_override_rewritten(st->handle_run, st->handle_run_code);
+    if (rc >= 0 && ((rc = is_patched(st->aio_Handle, st->names._run, st->handle_run)) > 0 || rewritten))
         bits |= PA_OVER_HANDLE_RUN;
     if (rc >= 0 && (rc = is_patched((PyTypeObject *)st->BaseEventLoop, st->names.create_task, st->base_create_task)) > 0)
         bits |= PA_OVER_CREATE_TASK;
@@ -83,6 +84,7 @@ void pa_loop_find_overrides(pa_loop *loop)
         .type_tag = Py_TYPE(loop)->tp_version_tag,
         .handle_tag = st->aio_Handle->tp_version_tag,
         .dict_used = pa_loop_dict_used(loop),
+        .handle_rewritten = rewritten,
     };
 }
 

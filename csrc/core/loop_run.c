@@ -55,9 +55,13 @@ static int run_timed(pa_loop *loop, PyObject *handle)
     return rc;
 }
 
-static int run_handle(pa_loop *loop, PyObject *handle)
+static int run_handle(pa_loop *loop, pa_ready *entry)
 {
+    int rc = pa_handle_run_last(loop, &entry->a);
+    if (rc <= 0)
+        return rc;
     pa_state *st = loop->st;
+    PyObject *handle = entry->a;
     int cancelled = pa_handle_is_exact(st, handle) && PA_HANDLE_FIELD(handle, st->handle.cancelled) == Py_False
                         ? 0
                         : pa_handle_cancelled(st, handle);
@@ -87,17 +91,17 @@ static int run_callback(pa_loop *loop, pa_ready *entry)
     return result != NULL ? 0 : -1;
 }
 
-/* Runs one entry that has left the ring; its references stay the caller's. 0, or -1 with what ends the run. */
+/* Runs one entry that has left the ring; the references that stay in it are the caller's. 0, or -1 with what ends the run. */
 static int run_entry(pa_loop *loop, pa_ready *entry)
 {
-    if (loop->debug && pa_ready_handle(loop, entry) == NULL)
+    if ((loop->debug || loop->over.bits & PA_OVER_HANDLE_RUN) && pa_ready_handle(loop, entry) == NULL)
         return -1;
     int rc = 0;
     if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_loop_flush_current(loop)) < 0)
         return -1;
     switch ((pa_ready_kind)entry->kind) {
     case PA_READY_HANDLE:
-        return run_handle(loop, entry->a);
+        return run_handle(loop, entry);
     case PA_READY_STEP:
         rc = pa_task_step(loop, entry->a);
         break;
@@ -124,6 +128,8 @@ static int run_ready(pa_loop *loop)
     for (size_t n = pa_ready_ring_len(&loop->ready); rc == 0 && n > 0 && pa_ready_ring_len(&loop->ready) > 0; n--) {
         pa_ready entry = pa_ready_ring_pop(&loop->ready);
         rc = run_entry(loop, &entry);
+        if (entry.a == NULL)
+            continue;
         if (rc < 0) {
             PyObject *raised = pa_err_take();
             pa_ready_drop(&entry);
@@ -243,9 +249,12 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
     return count;
 }
 
-/* Waits and queues what became ready. */
+/* Waits and queues what became ready. What is put off to the end of the tick goes out first: there is some if a callback runs the loop in
+ * its turn. */
 static int wait_for_events(pa_loop *loop)
 {
+    if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
+        return -1;
     int64_t timeout = pick_timeout(loop);
     if (timeout == -2)
         return -1;
@@ -297,16 +306,43 @@ static int queue_due(pa_loop *loop)
 
 /* Whether the next tick begins without any Python code in between but what may run at any moment, as signal handlers do. Then the
  * current task stays noted, for the next step to overwrite. */
-static bool next_tick_is_native(pa_loop *loop)
+static inline bool next_tick_is_native(pa_loop *loop)
 {
     return pa_ready_ring_len(&loop->ready) > 0 && !loop->stopping && loop->selector == NULL && loop->scheduled_list == NULL &&
            !pa_link_is_linked(&loop->deferred) && !(pa_loop_overrides(loop) & (PA_OVER_RUN_ONCE | PA_OVER_PROCESS_EVENTS | PA_OVER_TIME));
+}
+
+/* Whether such a tick would do nothing but run what is ready: nothing can have come from outside, and it is not yet time to ask for
+ * signals. */
+static inline bool next_tick_only_runs(pa_loop *loop)
+{
+    return pa_ready_ring_len(&loop->inbox) == 0 && loop->timers.len == 0 && loop->watched == 0 && loop->poller != NULL &&
+           !pa_signals_expected(loop) && ++loop->unchecked_ticks < SIGNAL_CHECK_TICKS;
+}
+
+/* What is ready by now; and, with `more`, the ticks after it that are so plain. */
+static int run_plain_ticks(pa_loop *loop, bool more)
+{
+    int rc = run_ready(loop);
+    while (rc == 0 && more && next_tick_is_native(loop)) {
+        if (!next_tick_only_runs(loop))
+            return 0;
+        rc = run_ready(loop);
+    }
+    if (rc == 0)
+        return pa_loop_flush_current(loop);
+    PyObject *raised = pa_err_take();
+    if (pa_loop_flush_current(loop) < 0)
+        PyErr_WriteUnraisable((PyObject *)loop);
+    pa_err_restore(raised);
+    return rc;
 }
 
 /* more: the caller goes on with the next tick at once, unless the loop is stopping. */
 static int run_once(pa_loop *loop, bool more)
 {
     pa_loop_overrides(loop);
+    pa_loop_notice_tracer(loop);
     /* While there is something to run, Python code looks for signals itself; but callbacks need not be Python code. */
     bool idle = pa_ready_ring_len(&loop->ready) == 0 || ++loop->unchecked_ticks >= SIGNAL_CHECK_TICKS;
     if (idle) {
@@ -324,15 +360,7 @@ static int run_once(pa_loop *loop, bool more)
         return -1;
     bool was_ticking = loop->ticking; /* a callback may run the loop in its turn */
     loop->ticking = true;
-    int rc = run_ready(loop);
-    if (rc < 0) {
-        PyObject *raised = pa_err_take();
-        if (pa_loop_flush_current(loop) < 0)
-            PyErr_WriteUnraisable((PyObject *)loop);
-        pa_err_restore(raised);
-    } else if (!more || !next_tick_is_native(loop)) {
-        rc = pa_loop_flush_current(loop);
-    }
+    int rc = run_plain_ticks(loop, more);
     if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
         rc = -1;
     loop->ticking = was_ticking;

@@ -242,10 +242,35 @@ int pa_callback_parse(const char *fname, const char *first, PyObject *const *in,
     return 0;
 }
 
+/* Whether this is (callback) or (callback, arg), as most calls are, and nothing else is asked for. */
+static inline bool is_plain_call(pa_loop *loop, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return kwnames == NULL && (nargs == 1 || nargs == 2) && !loop->debug && !loop->closed &&
+           !(pa_loop_overrides(loop) & (PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF));
+}
+
+/* The tuple of arguments of such a call. New. */
+static inline PyObject *plain_args(PyObject *const *in, Py_ssize_t nargs)
+{
+    PyObject *args = PyTuple_New(nargs - 1);
+    if (args != NULL && nargs > 1)
+        PyTuple_SET_ITEM(args, 0, Py_NewRef(in[1]));
+    return args;
+}
+
+static PyObject *call_soon_plainly(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs)
+{
+    PyObject *args = plain_args(in, nargs), *handle = args != NULL ? append_handle(loop, in[0], args, NULL) : NULL;
+    Py_XDECREF(args);
+    return handle;
+}
+
 static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
     pa_loop *loop = (pa_loop *)self;
     pa_callback_args call;
+    if (is_plain_call(loop, nargs, kwnames))
+        return call_soon_plainly(loop, in, nargs);
     if (pa_callback_parse("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
@@ -374,24 +399,39 @@ static int post(pa_loop *loop, pa_ready entry)
     return pushed && rc == 0 ? 0 : -1;
 }
 
+/* A Handle for the call, in the ring if this is the loop's thread, else in the inbox. New. */
+static PyObject *append_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
+{
+    PyObject *handle = pa_handle_new_threadsafe(loop, callback, args, context);
+    if (handle != NULL && (is_own_thread(loop) ? add(loop, handle) : post(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = handle})) < 0)
+        Py_CLEAR(handle);
+    return handle;
+}
+
+static PyObject *call_threadsafe_plainly(pa_loop *loop, PyObject *const *in, Py_ssize_t nargs)
+{
+    PyObject *args = plain_args(in, nargs), *handle = args != NULL ? append_threadsafe(loop, in[0], args, NULL) : NULL;
+    Py_XDECREF(args);
+    return handle;
+}
+
 static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
     pa_loop *loop = (pa_loop *)self;
     pa_state *st = loop->st;
     pa_callback_args call;
+    if (is_plain_call(loop, nargs, kwnames))
+        return call_threadsafe_plainly(loop, in, nargs);
     if (pa_callback_parse("BaseEventLoop.call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call.callback, "call_soon_threadsafe", false) < 0)
         goto done;
     unsigned over = pa_loop_overrides(loop);
-    if (over & PA_OVER_SCHEDULING) {
+    if (over & PA_OVER_SCHEDULING)
         handle = schedule(loop, call.callback, call.args, call.context);
-    } else {
-        handle = pa_handle_new_threadsafe(loop, call.callback, call.args, call.context);
-        if (handle != NULL && (is_own_thread(loop) ? add(loop, handle) : post(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = handle})) < 0)
-            Py_CLEAR(handle);
-    }
+    else
+        handle = append_threadsafe(loop, call.callback, call.args, call.context);
     if (handle != NULL && over & (PA_OVER_SCHEDULING | PA_OVER_WRITE_TO_SELF) && call_check(loop, st->names._write_to_self) < 0)
         Py_CLEAR(handle);
 done:

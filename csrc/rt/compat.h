@@ -98,6 +98,15 @@ static inline int pa_weakref_get(PyObject *ref, PyObject **out)
 #endif
 }
 
+/* ---- None, True and False: from 3.12 on nobody counts references to them ---- */
+#if PY_VERSION_HEX >= 0x030C0000
+#define pa_constant_ref(obj) (obj)
+#define pa_constant_drop(obj) ((void)(obj))
+#else
+#define pa_constant_ref(obj) Py_NewRef(obj)
+#define pa_constant_drop(obj) Py_DECREF(obj)
+#endif
+
 /* ---- Types ---- */
 
 /* Until 3.11 a heap type's instance must visit the type itself even when the base's traverse is called; from 3.12 on the base does it. */
@@ -167,6 +176,17 @@ static inline PyObject *pa_gc_new_extra(PyTypeObject *carrier, PyTypeObject *typ
 #endif
 }
 
+/* Whether nobody has asked for the tuple's hash, which tuples remember from 3.14 on. */
+static inline int pa_tuple_is_unhashed(PyObject *tuple)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return ((PyTupleObject *)tuple)->ob_hash == -1;
+#else
+    (void)tuple;
+    return 1;
+#endif
+}
+
 /* Whether the interpreter is being taken down. */
 static inline int pa_is_finalizing(void)
 {
@@ -230,6 +250,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_HAS_QUEUE_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
 #define PA_CORO_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)            /* coroutine.cr_state */
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
+#define PA_KNOWS_DICT_ENTRIES (!PA_HAS_SWAP_CURRENT_TASK) /* rt/dict_slot.c: where the current task is in a dict */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
 #define PA_WAIT_FOR_MAKES_TASK (PY_VERSION_HEX < 0x030C0000) /* wait_for() runs a coroutine in a task of its own */
 #define PA_COMPLETES_BY_CLASS (PY_VERSION_HEX >= 0x030D0000) /* as_completed() returns an _AsCompletedIterator; before, a generator */

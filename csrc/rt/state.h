@@ -82,6 +82,7 @@ typedef struct pa_state {
     pa_free_objects free_ops;   /* sync/op.c */
     pa_free_objects free_timeouts; /* of exactly our type: sync/timeout.c */
     pa_free_objects free_methods;  /* sync/corofn.c */
+    bool stop_lent;             /* `stop` was raised and has not come back yet */
     const PyGetSetDef *cr_await; /* of coroutines */
     PyCFunction socket_fileno, socket_gettimeout; /* of _socket.socket, without arguments */
     unsigned traits;            /* sync/traits.h */

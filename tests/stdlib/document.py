@@ -2,6 +2,7 @@
 import json
 import pathlib
 
+import measured
 import modes
 
 PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "compatibility.md"
@@ -17,7 +18,7 @@ def write(folder):
     _, _, after = rest.partition(END)
     if not after and not rest:
         raise SystemExit(f"{PAGE} has no mark for the tables")
-    PAGE.write_text(before + BEGIN + _totals(runs) + "\n" + _files(runs) + END + after)
+    PAGE.write_text(before + BEGIN + measured.sentence([(run["python"], run) for run in runs]) + _totals(runs) + "\n" + _files(runs) + END + after)
 
 
 def _version(run):

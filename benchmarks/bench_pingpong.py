@@ -2,7 +2,9 @@
 and no other process: the same work on every run, which instructions.py needs.
 """
 import socket
+import ssl
 
+import native
 from harness import asyncio, case
 
 MESSAGE = bytes(i * 131 % 256 for i in range(1024))
@@ -43,6 +45,70 @@ async def pingpong_1k(n):
     playing.close()
     returning.close()
     await asyncio.sleep(0)
+    return n
+
+
+class DatagramReturner(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
+
+
+class DatagramPlayer(DatagramReturner):
+    """As Player, `finished` counting the players that are still at it."""
+
+    def __init__(self, left, finished):
+        self.left, self.finished = left, finished
+
+    def datagram_received(self, data, address):
+        assert data == MESSAGE
+        self.left -= 1
+        if self.left:
+            self.transport.sendto(data)
+        else:
+            self.finished()
+
+
+@case("pingpong_udp_1k", operation="round trip", about="four players and one who answers them all hand datagrams of 1 KiB to and fro")
+async def pingpong_udp_1k(n):
+    loop, players = asyncio.get_running_loop(), 4
+    all_done, playing = loop.create_future(), players
+
+    def finished():
+        nonlocal playing
+        playing -= 1
+        if not playing:
+            all_done.set_result(None)
+
+    returning, _ = await loop.create_datagram_endpoint(DatagramReturner, local_addr=("127.0.0.1", 0))
+    ends = [await loop.create_datagram_endpoint(lambda: DatagramPlayer(max(1, n // players), finished),
+                                                remote_addr=returning.get_extra_info("sockname")) for _ in range(players)]
+    for transport, _ in ends:
+        transport.sendto(MESSAGE)
+    await all_done
+    for transport, _ in [*ends, (returning, None)]:
+        transport.close()
+    await asyncio.sleep(0)
+    return max(1, n // players) * players
+
+
+@case("pingpong_tls_1k", operation="round trip", about="two protocols of one loop hand 1 KiB to and fro over TLS")
+async def pingpong_tls_1k(n):
+    loop = asyncio.get_running_loop()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(native.certificate())
+    player = Player(n, loop.create_future())
+    server = await loop.create_server(Returner, "127.0.0.1", 0, ssl=context)
+    host, port = server.sockets[0].getsockname()
+    playing, _ = await loop.create_connection(lambda: player, host, port, ssl=ssl.create_default_context(cafile=native.certificate()),
+                                              server_hostname="localhost")
+    playing.write(MESSAGE)
+    await player.finished
+    playing.close()
+    server.close()
+    await server.wait_closed()
     return n
 
 

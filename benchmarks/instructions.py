@@ -36,7 +36,7 @@ GUARDED = """
     switch switch_alone create_await create_many create_cancel future_pingpong future_callback call_soon_chain call_soon_burst
     threadsafe_chain threadsafe_own timer_cancel timer_cancel_held timer_fire lock_uncontended lock_contended semaphore_contended
     event_pingpong condition_pingpong queue queue_one gather_1000 gather_3 wait_100 wait_for timeout shield task_group_100 readline
-    pingpong_1k pingpong_stream_1k pingpong_sock_1k
+    pingpong_1k pingpong_udp_1k pingpong_stream_1k pingpong_sock_1k
 """.split()
 OPERATIONS = 4000
 #: How much more than the file says is taken as no change: of all instructions, of the extension's own, and of those on another build.

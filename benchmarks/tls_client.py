@@ -23,6 +23,11 @@ def connect(host, port, certificate, count):
     return connections
 
 
+def close(connections):
+    for connection in connections:
+        connection.close()
+
+
 def echo(host, port, certificate, count, size, warmup, seconds, cpu):
     if int(cpu) >= 0:
         os.sched_setaffinity(0, {int(cpu)})
@@ -48,6 +53,7 @@ def echo(host, port, certificate, count, size, warmup, seconds, cpu):
         now = time.perf_counter()
         total += len(connections)
         measured += len(connections) if start <= now < end else 0
+    close(connections)
     print(json.dumps({"requests": measured, "seconds": float(seconds), "total_requests": total}))
 
 
@@ -55,6 +61,7 @@ def idle(host, port, certificate, count):
     connections = connect(host, port, certificate, int(count))
     print(len(connections), flush=True)
     sys.stdin.read()
+    close(connections)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@
 #include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/originals.h"
+#include "sync/pyfn.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
+#include "sync/sockets.h"
 #include "sync/taskgroup.h"
 #include "sync/threads.h"
 #include "sync/timeout.h"
@@ -48,6 +50,7 @@ static int module_exec(PyObject *module)
         pa_pipe_setup,
         pa_op_setup,
         pa_corofn_setup,
+        pa_pyfn_setup,
         pa_waiters_setup,
         pa_event_setup,
         pa_lock_setup,
@@ -61,6 +64,7 @@ static int module_exec(PyObject *module)
         pa_gather_setup,
         pa_shield_setup,
         pa_sleep_setup,
+        pa_sockets_setup,
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,

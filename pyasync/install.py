@@ -63,12 +63,18 @@ _Loop = _stand_in("SelectorEventLoop", "asyncio", EventLoop, _StdlibLoop, EventL
                   lambda loop: isinstance(loop, (_StdlibLoop, EventLoop)),
                   lambda cls: issubclass(cls, (_StdlibLoop, EventLoop)))
 
+_AsyncioGathering, _NativeGathering = tasks._GatheringFuture, overlays._GatheringFuture
+_Gathering = _stand_in("_GatheringFuture", "asyncio.tasks", _NativeGathering, _AsyncioGathering, _AsyncioGathering,
+                       lambda future: isinstance(future, (_AsyncioGathering, _NativeGathering)),
+                       lambda cls: issubclass(cls, (_AsyncioGathering, _NativeGathering)))
+type.__setattr__(_Gathering, "__init__", _AsyncioGathering.__init__)      # tracers wrap it in place
+
 _changes = [
     (policy.StdlibPolicy, "_loop_factory", EventLoop),
     (asyncio, "Future", _Future), (futures, "Future", _Future), (_asyncio, "Future", _Future),
     (asyncio, "Task", _Task), (tasks, "Task", _Task), (_asyncio, "Task", _Task),
     (asyncio, "SelectorEventLoop", _Loop), (unix_events, "SelectorEventLoop", _Loop),
-    (tasks, "_GatheringFuture", overlays._GatheringFuture),
+    (tasks, "_GatheringFuture", _Gathering),
 ]
 for _module, _names in (
         (tasks, ("as_completed", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep", "wait",

@@ -93,8 +93,10 @@ else:
 
 
 def _untouched_code(function):
-    """Its code; None if somebody has been there: tracers wrap in place, and leave an attribute."""
-    return function.__code__ if type(function) is types.FunctionType and not vars(function) else None
+    """Its code; None if somebody has been there: tracers wrap in place, and leave an attribute or their wrapper among the constants."""
+    if type(function) is not types.FunctionType or vars(function) or any(map(callable, function.__code__.co_consts)):
+        return None
+    return function.__code__
 
 
 # as_completed() is a Python function, which tracers can wrap in place; and asyncio's is called where they wrapped that.
@@ -162,11 +164,13 @@ unix_events = Overlay(_unix_events, _names)
 
 # Streams: asyncio's classes with their hot half in C, and the functions that make them.
 
+@_core._own_methods
 class StreamReader(_core.StreamReader, _streams.StreamReader):
     __module__ = "pyasync"
     __doc__ = _streams.StreamReader.__doc__
 
 
+@_core._own_methods
 class StreamWriter(_core.StreamWriter, _streams.StreamWriter):
     __module__ = "pyasync"
     __doc__ = _streams.StreamWriter.__doc__

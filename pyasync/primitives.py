@@ -7,13 +7,15 @@ classes have (`_waiters`, `_value`, ...).
 import asyncio
 
 from . import _core
+from .copying import METHODS
 
 __all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore")
 
 
 def _joined(name, *bases):
     original = getattr(asyncio, name)
-    return type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__})
+    joined = type(name, (getattr(_core, name), *bases, original), {"__module__": "pyasync", "__doc__": original.__doc__, **METHODS})
+    return _core._own_methods(joined)
 
 
 Event = _joined("Event")

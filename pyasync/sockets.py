@@ -1,5 +1,5 @@
-"""What the event loop does with sockets and is written in Python: coroutines around the native operations of csrc/net/sock_ops.c,
-and asyncio's own methods where they are not hot.
+"""What the event loop does with sockets and is written in Python: the less frequent coroutines around the operations of
+csrc/net/sock_ops.c (the others are in csrc/sync/sockets.c), and asyncio's own methods where they are not hot.
 """
 import socket
 
@@ -25,32 +25,12 @@ class SocketMethods:
     # ---- Operations on the user's sockets ----
     # Coroutine functions, as asyncio's: the arguments are looked at when the coroutine starts, and one that is never awaited warns.
 
-    async def sock_recv(self, sock, n):
-        """Receive up to n bytes; b'' at the end of the stream. The socket must be non-blocking."""
-        return await self._begin_sock_recv(sock, n)
-
-    async def sock_recv_into(self, sock, buf):
-        """Receive into the writable buffer buf; return the number of bytes."""
-        return await self._begin_sock_recv_into(sock, buf)
-
-    async def sock_recvfrom(self, sock, bufsize):
-        """Receive a datagram of up to bufsize bytes; return (data, address)."""
-        return await self._begin_sock_recvfrom(sock, bufsize)
-
     async def sock_recvfrom_into(self, sock, buf, nbytes=0):
         """Receive a datagram of up to nbytes bytes (0: as many as fit) into buf; return (number of bytes, address)."""
         self._check_sock(sock)
         if not nbytes:
             nbytes = len(buf)
         return await self._begin_sock_recvfrom_into(sock, buf, nbytes)
-
-    async def sock_sendall(self, sock, data):
-        """Send all of data. After an error there is no telling how much of it was sent."""
-        return await self._begin_sock_sendall(sock, data)
-
-    async def sock_sendto(self, sock, data, address):
-        """Send a datagram to address; return the number of bytes sent."""
-        return await self._begin_sock_sendto(sock, data, address)
 
     async def sock_connect(self, sock, address):
         """Connect to a remote address; host names are resolved."""
@@ -59,10 +39,6 @@ class SocketMethods:
             resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
             _, _, _, _, address = resolved[0]
         return await self._begin_sock_connect(sock, address)
-
-    async def sock_accept(self, sock):
-        """Accept a connection on a listening socket; return (connection, address). The connection is non-blocking."""
-        return await self._begin_sock_accept(sock)
 
     # ---- Names ----
 

@@ -229,7 +229,8 @@ def rewritten_in_place(function, before):
     def wrapper(*args, **kwargs):
         return __call(*args, **kwargs)                       # noqa: F821
     function.__globals__["__call"] = call                    # a function's code can get no new free variables
-    function.__code__ = (async_wrapper if inspect.iscoroutinefunction(function) else wrapper).__code__
+    code = (async_wrapper if inspect.iscoroutinefunction(function) else wrapper).__code__
+    function.__code__ = code.replace(co_freevars=original.__code__.co_freevars)
     try:
         yield
     finally:

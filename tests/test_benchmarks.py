@@ -86,6 +86,18 @@ def test_a_target_that_was_not_measured_is_a_shortfall(report):
     assert report.shortfalls([], {"switch": {"asyncio": 3}}) == ["switch: not measured against asyncio"]
 
 
+def test_a_target_may_bound_the_figure_or_name_its_clock(report):
+    rows = [row(report, asyncio=9e-7, pyasync=3e-7)]
+    assert report.shortfalls(rows, {"switch": {"most": 3e-7}}) == []
+    assert report.shortfalls(rows, {"switch": {"most": 2e-7}}) == ["switch: 300 ns, wanted 200 ns at most"]
+    assert report.shortfalls([], {"switch": {"most": 2e-7}}) == ["switch: not measured"]
+    for result in rows[0].results["pyasync"]:
+        result["cpu_value"] = 1.5e-7
+    assert report.shortfalls(rows, {"switch": {"asyncio": 5, "clock": "cpu"}}) == []
+    assert report.shortfalls(rows, {"switch": {"asyncio": 7, "clock": "cpu"}}) == ["switch: 6.00x asyncio, wanted 7x in CPU time"]
+    assert report.shortfalls(rows, {"switch": {"asyncio": 5}}) == ["switch: 3.00x asyncio, wanted 5x"]
+
+
 def test_the_best_other_loop_is_never_ours_nor_the_floor(report):
     assert row(report, asyncio=9e-7, uvloop=4e-7, floor=1e-7, pyasync=2e-7).best_other() == "uvloop"
 

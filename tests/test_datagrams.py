@@ -88,6 +88,50 @@ def test_ipv6_addresses(same, to):
     same(scenario(main))
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6")
+def test_a_sender_is_named_by_the_system(same):
+    """However the program wrote the address that it sent to before."""
+    async def main(lab):
+        got = []
+        server = await endpoint(lab, "server", {"datagram_received": lambda p, data: p.transport.sendto(data, p.addr)}, local_addr=("::1", 0))
+        client = await endpoint(lab, "client", {"datagram_received": lambda p, data: got.append([p.addr[0], p.addr[2:]])}, local_addr=("::1", 0))
+        for host in "::1", "0:0::1", "0000::0001":
+            client.transport.sendto(b"x", (host, address(server)[1]))
+            sent = len(got) + 1
+            await lab.until(lambda: len(got) == sent)
+        await lab.end(client, server)
+        return got
+    assert same(scenario(main))["result"] == [["::1", [0, 0]]] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 150])
+def test_many_senders(same, count):
+    """Each is answered at its own address, whoever sent in between."""
+    async def main(lab):
+        seen = []
+        server = await endpoint(lab, "server", {"datagram_received": lambda p, data: (seen.append(p.addr), p.transport.sendto(data, p.addr))},
+                                local_addr=("127.0.0.1", 0))
+        senders = []
+        for _ in range(count):
+            senders.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            senders[-1].bind(("127.0.0.1", 0))
+        answers = 0
+        for turn in range(3):
+            for i, sender in enumerate(senders):
+                sender.sendto(b"%d/%d" % (turn, i), address(server))
+                if i % 10 == 9 or i == count - 1:
+                    await lab.until(lambda: len(seen) == turn * count + i + 1)
+            for i, sender in enumerate(senders):
+                sender.settimeout(5)
+                answers += sender.recvfrom(100) == (b"%d/%d" % (turn, i), address(server))
+        named = seen == [sender.getsockname() for sender in senders] * 3
+        for sender in senders:
+            sender.close()
+        await lab.end(server)
+        return answers, named
+    assert same(scenario(main))["result"] == [3 * count, True]
+
+
 @pytest.mark.parametrize("to", ["", "/no/such/path", b"/no/such/path", "x" * 107, "x" * 108, "x" * 200, "\0abstract", b"\0abstract", "a\0b",
                                 ("a", 1), 5, bytearray(b"/no/such")], ids=repr)
 def test_unix_addresses(same, to):

@@ -113,12 +113,14 @@ def test_document(command, tmp_path, monkeypatch):
     monkeypatch.setattr(command.document, "PAGE", page)
     results = tmp_path / "results"
     results.mkdir()
-    plain = {"passed": 2, "failed": 1, "failures": ["test_x.py::test_root"], "skipped": 1, "loops": {"pyasync": 0, "asyncio": 2, "other": 0}, "trouble": [], "findings": []}
+    plain = {"passed": 2, "failed": 1, "failures": ["test_x.py::test_root"], "skipped": 1, "loops": {"pyasync": 0, "asyncio": 2, "other": 0},
+             "trouble": [], "findings": []}
     finding = {"test": "test_x.py::test_x", "verdict": "flaky", "asyncio": 3, "way": 1, "text": ""}
     loop = plain | {"passed": 1, "failed": 1, "findings": [finding], "loops": {"pyasync": 2, "asyncio": 0, "other": 0}}
-    (results / "a.json").write_text(json.dumps({"library": "aiohttp", "version": "1", "python": "3.13.0",
+    stamp = {"commit": "abc", "day": "2026-01-02"}
+    (results / "a.json").write_text(json.dumps({"library": "aiohttp", "version": "1", "python": "3.13.0", **stamp,
                                                 "ways": {"asyncio": plain, "loop": loop}}))
-    (results / "b.json").write_text(json.dumps({"library": "redis", "version": "2", "python": "3.13.0",
+    (results / "b.json").write_text(json.dumps({"library": "redis", "version": "2", "python": "3.13.0", **stamp, "commit": "def",
                                                 "ways": {"asyncio": {"passed": 1, "failed": 0}, "install()": {"passed": 0, "failed": 1}}}))
     command.document.write(results)
     text = page.read_text()
@@ -127,3 +129,5 @@ def test_document(command, tmp_path, monkeypatch):
     assert "- aiohttp, 3.13.0, loop: flaky: alone, asyncio 3 of 3, loop 1 of 3: `test_x.py::test_x`" in text
     assert "- aiohttp, 3.13.0: `test_x.py::test_root`" in text
     assert "| redis 2 | 3.13.0 | passed | FAILED |" in text
+    assert "Measured at commit abc (aiohttp, 3.13.0), 2026-01-02; at commit def (redis, 3.13.0), 2026-01-02.\n" in text
+    assert "Not run there: 3.13: aiojobs, pytest-asyncio, httpcore, starlette, tornado, pyzmq, websockets, asyncpg, " in text

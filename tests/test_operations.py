@@ -535,3 +535,62 @@ def test_many_at_once(aio, run):
         for _ in range(500):
             assert await event.wait()
     run(main())
+
+
+# --- How a result gets to whoever awaits -------------------------------------------------------------------------------------
+
+class Item:
+    """Something to hold a weak reference to."""
+
+
+def test_an_item_lives_no_longer_than_whoever_awaited_it_wants(aio, run):
+    async def main():
+        queue = aio.Queue()
+        for keeps in (False, True, False):
+            queue.put_nowait(Item())
+            if keeps:
+                getting = queue.get()
+                item = await getting
+            else:
+                item = await queue.get()
+            reference = weakref.ref(item)
+            del item
+            assert reference() is None
+    run(main())
+
+
+def test_results_that_are_raised_stay_as_they_were(aio, run):
+    async def main():
+        queue, kept = aio.Queue(), []
+        for i in range(6):
+            queue.put_nowait([i])
+            queue.put_nowait([i, i])
+            try:
+                queue.get().__await__().__next__()
+            except StopIteration as stop:
+                kept.append(stop)
+            assert await queue.get() == [i, i]
+        assert [stop.value for stop in kept] == [[i] for i in range(6)]
+        assert [stop.args for stop in kept] == [([i],) for i in range(6)]
+    run(main())
+
+
+def test_the_finalizer_of_an_item_may_await_in_its_turn(aio, run):
+    got = []
+
+    class Awaiting:
+        def __del__(self):
+            queue.put_nowait(len(got))
+            with pytest.raises(StopIteration) as info:
+                queue.get().send(None)
+            got.append(info.value.value)
+
+    async def main():
+        for i in range(5):
+            queue.put_nowait(Awaiting())
+            await queue.get()
+            queue.put_nowait(i)
+            assert await queue.get() == i
+    queue = aio.Queue()
+    run(main())
+    assert got == list(range(5))

@@ -356,6 +356,62 @@ def test_nested_runs(aio, loop, run):
     assert run(outer()) == "inner"
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["run_once", "private parts"])
+def test_a_nested_run_sends_what_was_written_before(aio, loop, native):
+    """A write is put off to the end of the tick: a loop that is run within the tick must not wait for the answer before."""
+    a, b = nonblocking_pair()
+
+    class Echo(asyncio.Protocol):
+        def data_received(self, data):
+            got.append(data)
+            loop.stop()
+    got = []
+
+    async def main():
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+        other, _ = await loop.create_connection(Echo, sock=b)
+        late = loop.call_later(20, loop.stop)
+        me = asyncio.current_task()
+        asyncio.tasks._leave_task(loop, me)
+        transport.write(b"x")
+        try:
+            if native:
+                nest_run_forever(loop)
+            else:
+                while not got:
+                    loop._process_events(loop._selector.select(10))
+                    for _ in range(len(loop._ready)):
+                        loop._ready.popleft()._run()
+                loop._stopping = False
+        finally:
+            asyncio.tasks._enter_task(loop, me)
+        assert got == [b"x"] and loop.time() < late.when()
+        late.cancel()
+        transport.close(), other.close()
+        await aio.sleep(0)
+        await aio.sleep(0)
+    loop.run_until_complete(main())
+
+
+def test_ready_has_a_deques_methods(same):
+    """nest_asyncio2 puts Handles back by extendleft(), asynkit turns and searches the queue."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            seen, ready = [], loop._ready
+            handles = [loop.call_soon(seen.append, i) for i in range(5)]
+            ready.rotate(2)
+            ready.rotate(-1)
+            ready.insert(1, loop.call_soon(seen.append, 5))
+            ready.pop()
+            ready.extendleft([handles[0], handles[2]])
+            ready.reverse()
+            found = [ready.index(handles[0]), ready.count(handles[0]), len(ready), [handles.index(h) for h in ready.copy() if h in handles]]
+            found += [outcome(ready.index, None), outcome(ready.insert, 1), outcome(ready.rotate, "x")]
+            spin(loop)
+            return found, seen
+    same(scenario)
+
+
 def test_class_is_writable(aio):
     """nest_asyncio patches methods of the loop's class."""
     loop = aio.new_event_loop()

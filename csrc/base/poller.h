@@ -8,11 +8,17 @@
 #ifndef PA_BASE_POLLER_H
 #define PA_BASE_POLLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Interest and readiness. An error or hang-up is reported as every bit that was asked for: the reader's recv or the writer's send
  * then returns the error itself, as with asyncio's selectors. */
 enum { PA_POLL_IN = 1u, PA_POLL_OUT = 2u };
+
+/* Beside other bits of interest, where the backend has `once`: what is ready is reported once, and nothing of the descriptor from then on
+ * until set() is called for it again. Alone, as what was: it has been reported, and the kernel still has the descriptor, so that asking
+ * for it again is the cheap one of the ways to ask. */
+enum { PA_POLL_ONCE = 4u };
 
 typedef struct {
     int fd;
@@ -23,6 +29,7 @@ typedef struct pa_poller pa_poller; /* each backend's own struct */
 
 typedef struct {
     const char *name; /* "epoll", "kqueue", "poll" */
+    bool once;        /* whether it knows PA_POLL_ONCE */
 
     /* 0, or -errno. *out is owned by the caller until close(). */
     int (*open)(pa_poller **out);

@@ -10,6 +10,9 @@
  *    nobody can stop it. asyncio has the same trouble; the loop passes over descriptors it does not know, and whoever has that
  *    number now finds nothing to read.
  *
+ * A one-shot registration that has fired stays in the kernel, silent, until it is asked for again by MOD. So whoever waits for the same
+ * descriptor again and again pays for one cheap call each time; and should its number stand for another file by then, MOD says so.
+ *
  * What was asked for travels in the upper half of the event's 64 bits of user data, so that a hang-up can be reported as just that.
  * Belongs to the loop's thread. */
 #include "base/sys.h"
@@ -62,7 +65,8 @@ static int epoll_set(pa_poller *poller, int fd, unsigned was, unsigned want)
     }
     if (want & PA_POLL_IN) event.events |= EPOLLIN;
     if (want & PA_POLL_OUT) event.events |= EPOLLOUT;
-    event.data.u64 = (uint64_t)want << 32 | (uint32_t)fd;
+    if (want & PA_POLL_ONCE) event.events |= EPOLLONESHOT;
+    event.data.u64 = (uint64_t)(want & (PA_POLL_IN | PA_POLL_OUT)) << 32 | (uint32_t)fd;
     if (was == 0) {
         err = pa_sys_epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event);
         if (err == -EEXIST) err = pa_sys_epoll_ctl(poller->fd, EPOLL_CTL_MOD, fd, &event);
@@ -100,6 +104,7 @@ static int epoll_wait_events(pa_poller *poller, int64_t timeout_ns, pa_poll_even
 
 const pa_poller_ops pa_poller_epoll = {
     .name = "epoll",
+    .once = true,
     .open = epoll_open,
     .close = epoll_close,
     .fileno = epoll_fileno,

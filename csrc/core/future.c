@@ -547,6 +547,11 @@ int pa_future_reject(PyObject *future, PyObject *exception)
     return f->state == PA_FUTURE_PENDING ? pa_future_do_exception(future, f, exception) : 0;
 }
 
+int pa_future_when_done(PyObject *future, PyObject *callback, PyObject *context)
+{
+    return pa_callbacks_append(pa_future_find(future), callback, context);
+}
+
 int pa_future_done(PyObject *future) { return pa_future_find(future)->state != PA_FUTURE_PENDING; }
 
 /* ---- Setup ---- */

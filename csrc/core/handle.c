@@ -280,6 +280,17 @@ static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+int pa_handle_cancel(pa_state *st, PyObject *handle)
+{
+    if (Py_TYPE(handle) == st->Handle && !pa_handle_is_shared(st, handle)) {
+        int cancelled = pa_handle_truth_of_cancelled(st, handle);
+        return cancelled < 0 || (!cancelled && cancel(st, handle) < 0) ? -1 : 0;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(handle, st->names.cancel);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 int pa_timer_cancel(pa_state *st, PyObject *self)
 {
     int cancelled = pa_handle_truth_of_cancelled(st, self);

@@ -69,6 +69,17 @@ int pa_watch_set(pa_loop *loop, pa_watch *watch, unsigned events);            /*
 void pa_watch_detach(pa_loop *loop, pa_watch *watch);                         /* before closing the fd; idempotent; may drop the
                                                                                  loop's reference to the owner; keeps the raised exception */
 
+/* ---- Waiting for a descriptor as the sock_* methods do: core/loop_wait.c ---- */
+
+/* Whether the methods that asyncio's code calls for it are ours: else whoever waits has to call them by name. */
+bool pa_loop_waits_natively(pa_loop *loop);
+/* _ensure_fd_no_transport(fd), then _add_reader(fd, callback) (PA_POLL_IN) or _add_writer (PA_POLL_OUT). The callback, called without
+ * arguments whenever fd is ready, calls pa_loop_wait_again() if that was not enough. `context` may be NULL. New: the Handle. */
+PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *callback, PyObject *context);
+int pa_loop_wait_again(pa_loop *loop, int fd, unsigned event, PyObject *handle); /* 0 or -1 */
+/* remove_reader(fd) or remove_writer(fd), unless the Handle was cancelled, by whoever displaced it. 0 or -1. */
+int pa_loop_wait_end(pa_loop *loop, int fd, unsigned event, PyObject *handle);
+
 /* A buffer that every read of this loop may use, from one on_ready call to its return; never across user code that may re-enter it:
  * whoever calls user code first takes what it needs out of it. *size is its length in bytes (256 KiB). NULL with MemoryError. */
 char *pa_loop_read_buffer(pa_loop *loop, size_t *size);

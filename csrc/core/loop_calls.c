@@ -76,7 +76,7 @@ PyObject *pa_calls_create_future(pa_state *st, PyObject *loop)
 static pa_loop *makes_tasks(pa_state *st, PyObject *loop)
 {
     pa_loop *native = plain(st, loop, PA_OVER_CREATE_TASK | PA_OVER_OWN_CREATE_TASK | PA_OVER_SCHEDULING);
-    return native != NULL && native->task_factory == NULL && !native->closed ? native : NULL;
+    return native != NULL && native->task_factory == NULL && !native->closed && !pa_loop_traces_tasks(st) ? native : NULL;
 }
 
 int pa_calls_takes_name(pa_state *st, PyObject *loop) { return makes_tasks(st, loop) != NULL; }

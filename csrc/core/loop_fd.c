@@ -1,7 +1,8 @@
 /* Descriptors: the table of who waits for which, the poller behind it, and the methods around both.
  *
  * Invariants:
- *  - fds[fd].wanted is what the poller was told last; it is 0 exactly when the descriptor is not registered.
+ *  - fds[fd].wanted is what is waited for; it is 0 exactly when nothing is, as far as the user can see. fds[fd].told is what the poller was
+ *    told last: the same, but for waits that are told as PA_POLL_ONCE (loop_wait.c).
  *  - A slot holds a watch or Handles; both only if the watch is that of a transport that is closing and still sends, and the Handle is
  *    a reader. Its Handles are owned; a watch's owner is owned while watch->events is not 0, unless the owner is the loop itself.
  *  - The table may move whenever user code runs: no pointer into it survives a call that can drop a reference.
@@ -73,26 +74,30 @@ static int raise_closed_meanwhile(void)
     return -1;
 }
 
-/* Makes the poller want this of fd. 0, or -1 with an exception and nothing changed. */
-int pa_loop_want(pa_loop *loop, int fd, unsigned events)
+int pa_loop_want(pa_loop *loop, int fd, unsigned events) { return pa_loop_want_as(loop, fd, events, events); }
+
+int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell)
 {
     pa_fd_slot *slot = &loop->fds[fd];
     unsigned was = slot->wanted;
-    if (was == events)
+    if (was == events && (slot->told == tell || loop->selector != NULL))
         return 0;
+    if (events == 0 && slot->told == PA_POLL_ONCE)
+        tell = PA_POLL_ONCE; /* what has been reported is silent */
     if (loop->selector != NULL) {
         if (tell_selector(loop, fd, was, events) < 0)
             return -1;
         if ((slot = find_slot(loop, fd)) == NULL)
             return raise_closed_meanwhile();
-    } else if (loop->poller != NULL) { /* a forked child may have failed to make its own */
-        int rc = loop->poller_ops->set(loop->poller, fd, was, events);
+    } else if (loop->poller != NULL && tell != slot->told) { /* a forked child may have failed to make its own */
+        int rc = loop->poller_ops->set(loop->poller, fd, slot->told, tell);
         if (rc < 0) {
             pa_error_from_rc(rc);
             return -1;
         }
     }
     slot->wanted = events;
+    slot->told = tell;
     if (!is_internal(loop, fd))
         loop->watched += (events != 0) - (was != 0);
     return 0;
@@ -140,17 +145,6 @@ static int displace_handles(pa_loop *loop, int fd)
     return rc;
 }
 
-static int check_free(pa_loop *loop, int fd, PyObject *shown);
-
-/* RuntimeError("File descriptor 5 is used by transport <...>") if a live, not closing transport has fd. 0 or -1. */
-static int check_number_free(pa_loop *loop, int fd)
-{
-    PyObject *shown = PyLong_FromLong(fd);
-    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
-    Py_XDECREF(shown);
-    return rc;
-}
-
 int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
 {
     watch->fd = -1;
@@ -159,7 +153,7 @@ int pa_watch_attach(pa_loop *loop, pa_watch *watch, int fd, unsigned events)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return -1;
     }
-    if (pa_loop_require_open(loop) < 0 || check_number_free(loop, fd) < 0)
+    if (pa_loop_require_open(loop) < 0 || pa_loop_check_free(loop, fd) < 0)
         return -1;
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot != NULL && slot->watch != NULL)
@@ -212,7 +206,7 @@ void pa_watch_detach(pa_loop *loop, pa_watch *watch)
             PyErr_WriteUnraisable(watch->owner);
             if (fd < loop->fds_len) {
                 loop->watched -= loop->fds[fd].wanted != 0 && !is_internal(loop, fd);
-                loop->fds[fd].wanted = 0;
+                loop->fds[fd].wanted = loop->fds[fd].told = 0;
             }
         }
         if (fd < loop->fds_len && loop->fds[fd].watch == watch)
@@ -296,13 +290,33 @@ static int raise_used(PyObject *fd, PyObject *transport)
     return -1;
 }
 
+/* Whether nobody is in loop._transports. It is a WeakValueDictionary, whose methods are Python code: its dict tells faster. 1, 0 or -1. */
+static int has_no_python_transports(pa_loop *loop)
+{
+    PyObject *map = loop->cold[PA_COLD_TRANSPORTS];
+    if (map == NULL)
+        return 1;
+    if (map != loop->cold[PA_COLD_TRANSPORTS_SEEN]) {
+        PyObject *data = NULL;
+        if (Py_TYPE(map) == (PyTypeObject *)loop->st->WeakValueDictionary && pa_getattr_optional(map, loop->st->names.data, &data) < 0)
+            return -1;
+        if (data != NULL && !PyDict_CheckExact(data))
+            Py_CLEAR(data);
+        Py_XSETREF(loop->cold[PA_COLD_TRANSPORTS_SEEN], Py_NewRef(map));
+        Py_XSETREF(loop->cold[PA_COLD_TRANSPORTS_DATA], data);
+    }
+    PyObject *data = loop->cold[PA_COLD_TRANSPORTS_DATA];
+    return data != NULL && PyDict_GET_SIZE(data) == 0;
+}
+
 /* asyncio's own transports register themselves in loop._transports. */
 static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 {
-    PyObject *transports = Py_XNewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
-    int rc = -1;
-    if (transports == NULL)
-        return 0;
+    int rc = has_no_python_transports(loop);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    PyObject *transports = Py_NewRef(loop->cold[PA_COLD_TRANSPORTS]), *key = NULL, *transport = NULL;
+    rc = -1;
     if ((key = PyLong_FromLong(fd)) == NULL ||
         (transport = PyObject_CallMethodOneArg(transports, loop->st->names.get, key)) == NULL)
         goto done;
@@ -312,7 +326,7 @@ static int check_python_transports(pa_loop *loop, int fd, PyObject *shown)
 done:
     Py_XDECREF(transport);
     Py_XDECREF(key);
-    Py_XDECREF(transports);
+    Py_DECREF(transports);
     return rc;
 }
 
@@ -330,6 +344,16 @@ static int check_free(pa_loop *loop, int fd, PyObject *shown)
             return -1;
     }
     return check_python_transports(loop, fd, shown);
+}
+
+int pa_loop_check_free(pa_loop *loop, int fd)
+{
+    if ((fd >= loop->fds_len || loop->fds[fd].watch == NULL) && has_no_python_transports(loop) > 0)
+        return 0;
+    PyObject *shown = PyLong_FromLong(fd);
+    int rc = shown != NULL ? check_free(loop, fd, shown) : -1;
+    Py_XDECREF(shown);
+    return rc;
 }
 
 /* int(obj.fileno()), or obj if it is an int. New; NULL with ValueError("Invalid file object: ..."). */
@@ -383,8 +407,7 @@ static int ensure_free(pa_loop *loop, PyObject *obj)
 
 /* ---- Handles ---- */
 
-/* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. 0 or -1 with nothing changed. */
-static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyObject **old)
+int pa_loop_exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, bool once, PyObject **old)
 {
     pa_fd_slot *slot = pa_loop_need_slot(loop, fd);
     if (slot == NULL)
@@ -393,7 +416,8 @@ static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyO
     unsigned events = handle != NULL ? slot->wanted | event : slot->wanted & ~event;
     *old = *place;
     *place = Py_XNewRef(handle);
-    if (pa_loop_want(loop, fd, events) < 0) {
+    once = once && events == event && slot->watch == NULL && slot->told != events; /* not while somebody else waits, too */
+    if (pa_loop_want_as(loop, fd, events, once ? events | PA_POLL_ONCE : events) < 0) {
         if ((slot = find_slot(loop, fd)) == NULL) {
             Py_CLEAR(*old);
             return -1;
@@ -409,17 +433,40 @@ static int exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, PyO
 
 static int cancel_handle(pa_state *st, PyObject *handle /* steals */)
 {
-    PyObject *result = PyObject_CallMethodNoArgs(handle, st->names.cancel);
+    int rc = pa_handle_cancel(st, handle);
     Py_DECREF(handle);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    return rc;
+}
+
+int pa_loop_put_handle(pa_loop *loop, int fd, unsigned event, PyObject *handle, bool once)
+{
+    PyObject *old = NULL;
+    pa_fd_slot *slot = find_slot(loop, fd);
+    /* A transport that is closing has it. What it still sends goes on beside a reader; a writer takes its place. */
+    if (slot != NULL && slot->watch != NULL && (event == PA_POLL_OUT || !(slot->watch->events & PA_POLL_OUT)))
+        pa_watch_detach(loop, slot->watch);
+    /* fileno() and dropping a transport run user code, which may have closed the loop */
+    if (pa_loop_require_open(loop) < 0 || pa_loop_exchange(loop, fd, event, handle, once, &old) < 0)
+        return -1;
+    return old != NULL ? cancel_handle(loop->st, old) : 0;
+}
+
+int pa_loop_drop_handle(pa_loop *loop, int fd, unsigned event)
+{
+    pa_fd_slot *slot = find_slot(loop, fd);
+    PyObject *old = NULL;
+    if (slot == NULL || (event == PA_POLL_IN ? slot->reader : slot->writer) == NULL)
+        return 0;
+    if (pa_loop_exchange(loop, fd, event, NULL, false, &old) < 0 || cancel_handle(loop->st, old) < 0)
+        return -1;
+    return 1;
 }
 
 /* What _add_reader(fd, callback, *args, context=None) does. New: the Handle. */
 static PyObject *add_handle(pa_loop *loop, const pa_callback_args *call, unsigned event)
 {
     pa_state *st = loop->st;
-    PyObject *handle = NULL, *old = NULL;
+    PyObject *handle = NULL;
     if (pa_loop_require_open(loop) < 0)
         return NULL;
     int fd = descriptor_of(st, call->first);
@@ -427,12 +474,7 @@ static PyObject *add_handle(pa_loop *loop, const pa_callback_args *call, unsigne
         PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
     if (fd < 0 || (handle = pa_handle_new(loop, call->callback, call->args, call->context)) == NULL)
         return NULL;
-    pa_fd_slot *slot = find_slot(loop, fd);
-    /* A transport that is closing has it. What it still sends goes on beside a reader; a writer takes its place. */
-    if (slot != NULL && slot->watch != NULL && (event == PA_POLL_OUT || !(slot->watch->events & PA_POLL_OUT)))
-        pa_watch_detach(loop, slot->watch);
-    /* fileno() and dropping a transport run user code, which may have closed the loop */
-    if (pa_loop_require_open(loop) < 0 || exchange(loop, fd, event, handle, &old) < 0 || (old != NULL && cancel_handle(st, old) < 0))
+    if (pa_loop_put_handle(loop, fd, event, handle, false) < 0)
         Py_CLEAR(handle);
     return handle;
 }
@@ -445,13 +487,8 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
     int fd = descriptor_of(loop->st, obj);
     if (fd == -1)
         return NULL;
-    pa_fd_slot *slot = find_slot(loop, fd);
-    PyObject *old = NULL;
-    if (slot == NULL || (event == PA_POLL_IN ? slot->reader : slot->writer) == NULL)
-        Py_RETURN_FALSE;
-    if (exchange(loop, fd, event, NULL, &old) < 0 || cancel_handle(loop->st, old) < 0)
-        return NULL;
-    Py_RETURN_TRUE;
+    int dropped = pa_loop_drop_handle(loop, fd, event);
+    return dropped < 0 ? NULL : PyBool_FromLong(dropped);
 }
 
 static PyObject *add_inner(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, unsigned event)
@@ -550,7 +587,7 @@ static int queue_handle(pa_loop *loop, int fd, unsigned event)
         return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = handle});
     } else if (cancelled > 0) {
         PyObject *old = NULL;
-        rc = exchange(loop, fd, event, NULL, &old);
+        rc = pa_loop_exchange(loop, fd, event, NULL, false, &old);
         Py_XDECREF(old);
     }
     Py_DECREF(handle);
@@ -568,6 +605,8 @@ static int queue_event(pa_loop *loop, int fd, unsigned events)
     pa_fd_slot *slot = find_slot(loop, fd);
     if (slot == NULL)
         return 0;
+    if (slot->told & PA_POLL_ONCE)
+        pa_loop_was_reported(loop, fd);
     if (events & PA_POLL_IN && slot->reader != NULL) {
         if (queue_handle(loop, fd, PA_POLL_IN) < 0)
             return -1;
@@ -586,8 +625,10 @@ static int queue_event(pa_loop *loop, int fd, unsigned events)
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count)
 {
     for (int i = 0; i < count; i++)
-        if (queue_event(loop, events[i].fd, events[i].events) < 0)
+        if (queue_event(loop, events[i].fd, events[i].events) < 0) {
+            pa_loop_report_again(loop, events + i, count - i);
             return -1;
+        }
     return 0;
 }
 
@@ -628,7 +669,7 @@ int pa_loop_open_poller(pa_loop *loop, const char *name)
 static int replace_poller(pa_loop *loop)
 {
     pa_poller *poller;
-    loop->fds[loop->wakeup.read_fd].wanted = 0;
+    loop->fds[loop->wakeup.read_fd].wanted = loop->fds[loop->wakeup.read_fd].told = 0;
     pa_wakeup_close(&loop->wakeup);
     loop->poller_ops->close(loop->poller);
     loop->poller = NULL;
@@ -643,10 +684,12 @@ static int replace_poller(pa_loop *loop)
         return -ENOMEM;
     }
     loop->fds[loop->wakeup.read_fd].wanted = PA_POLL_IN;
-    for (int fd = 0; fd < loop->fds_len; fd++)
-        if (loop->fds[fd].wanted != 0 && (rc = loop->poller_ops->set(poller, fd, 0, loop->fds[fd].wanted)) < 0 && rc != -EBADF &&
-            rc != -EPERM)
+    for (int fd = 0; fd < loop->fds_len; fd++) {
+        pa_fd_slot *slot = &loop->fds[fd];
+        slot->told = slot->wanted;
+        if (slot->wanted != 0 && (rc = loop->poller_ops->set(poller, fd, 0, slot->wanted)) < 0 && rc != -EBADF && rc != -EPERM)
             return rc;
+    }
     return 0;
 }
 

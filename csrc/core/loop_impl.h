@@ -7,14 +7,16 @@
 
 #include "core/loop.h"
 #include "core/handle.h"
+#include "rt/override.h"
 
 #include <stdbool.h>
 
 #define PA_FREE_HANDLES_MAX 1024
 
-/* One descriptor of the loop's table. `wanted` is what the poller was told last. Either a watch or the two Handles; see loop_fd.c. */
+/* One descriptor of the loop's table. `wanted` is what is waited for, `told` what the poller was told last: the same, or that and
+ * PA_POLL_ONCE, or, once that was reported, PA_POLL_ONCE alone. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
-    unsigned wanted;
+    unsigned wanted, told;
     PyObject *reader, *writer; /* owned */
     pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */
 } pa_fd_slot;
@@ -41,7 +43,8 @@ enum {
     PA_OVER_CALL_LATER = 1u << 12,
     PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
     PA_OVER_SOON_THREADSAFE = 1u << 14,
-    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced: tracers do that */
+    PA_OVER_FDS = 1u << 15, /* what the sock_* methods call: _add_reader, remove_reader and their kin */
+    PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced or rewritten: tracers do that */
 };
 
 /* Attributes that only asyncio's code and loop.py use. They have fields so that an ordinary loop has no dict at all: the interpreter then
@@ -58,6 +61,8 @@ typedef enum {
     PA_COLD_TRANSPORTS,
     PA_COLD_UNIX_SERVER_SOCKETS,
     PA_COLD_WATCHER,
+    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_fd.c saw last, */
+    PA_COLD_TRANSPORTS_DATA, /* and its dict */
     PA_COLD_LEN,
 } pa_cold;
 
@@ -67,6 +72,7 @@ typedef struct {
     unsigned type_tag, handle_tag; /* tp_version_tag of the loop's type and of asyncio.Handle; 0 never matches */
     PyTypeObject *type;            /* borrowed, compared only */
     Py_ssize_t dict_used;
+    bool handle_rewritten;         /* asyncio.Handle._run has other code */
 } pa_overrides;
 
 struct pa_loop {
@@ -138,6 +144,16 @@ static inline unsigned pa_loop_overrides(pa_loop *loop)
     return loop->over.bits;
 }
 
+/* Tracers rewrite Python functions in place, which changes no version. Once a tick for Handle._run, at each task for create_task. */
+static inline void pa_loop_notice_tracer(pa_loop *loop)
+{
+    pa_state *st = loop->st;
+    if (pa_override_rewritten(st->handle_run, st->handle_run_code) != loop->over.handle_rewritten)
+        pa_loop_find_overrides(loop);
+}
+
+static inline bool pa_loop_traces_tasks(pa_state *st) { return pa_override_rewritten(st->base_create_task, st->base_create_task_code); }
+
 /* ---- Ready entries (loop_sched.c) ---- */
 
 int pa_loop_drain_inbox(pa_loop *loop);               /* 0 or -1 with MemoryError (the rest stays in the inbox) */
@@ -192,6 +208,7 @@ static inline PyObject *pa_timer_handle(pa_state *st, pa_heap_entry *entry)
 
 /* A TimerHandle that is in no heap yet. when_object: what _when shows; NULL for float(when). New. */
 PyObject *pa_timer_new(pa_loop *loop, PyObject *when_object, double when, PyObject *callback, PyObject *args, PyObject *context);
+int pa_handle_cancel(pa_state *st, PyObject *handle); /* handle.cancel(). 0 or -1 */
 int pa_timer_cancel(pa_state *st, PyObject *timer); /* TimerHandle.cancel of an exact one. 0 or -1 */
 /* What call_soon_threadsafe returns: as pa_handle_new. */
 PyObject *pa_handle_new_threadsafe(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context);
@@ -245,9 +262,22 @@ void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors 
 pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd); /* of any fd >= 0; NULL with MemoryError */
 int pa_loop_want(pa_loop *loop, int fd, unsigned events); /* makes the poller want this of fd, whose slot there is. 0, or -1 and nothing
                                                            * changed */
+/* The same, where the poller is told `tell`: `events`, perhaps with PA_POLL_ONCE. */
+int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell);
 int pa_loop_require_open(pa_loop *loop);            /* 0, or -1 with RuntimeError */
+int pa_loop_check_free(pa_loop *loop, int fd);      /* 0, or -1 with RuntimeError if a transport that is not closing has fd */
+/* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. `once`: see loop_wait.c. 0, or -1 with nothing
+ * changed. */
+int pa_loop_exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, bool once, PyObject **old);
+/* What _add_reader and _add_writer do with the Handle, which _remove_reader and _remove_writer take away. 0, or -1; 1 or 0, or -1. */
+int pa_loop_put_handle(pa_loop *loop, int fd, unsigned event, PyObject *handle, bool once);
+int pa_loop_drop_handle(pa_loop *loop, int fd, unsigned event);
 int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
+/* loop_wait.c: what was told as PA_POLL_ONCE has been reported; and what was reported of such gets reported again, for whoever did not use
+ * it, which keeps a raised exception. */
+void pa_loop_was_reported(pa_loop *loop, int fd);
+void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count);
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
 int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
 /* After a fork, in the child: what we share with the parent (the poller, the wakeup, the signal pair) is replaced by our own. */

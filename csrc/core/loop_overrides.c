@@ -5,6 +5,7 @@
  * tp_setattro, which makes the next comparison fail at once.
  */
 #include "core/loop_impl.h"
+#include "rt/override.h"
 
 static int is_replaced(pa_loop *loop, PyObject *name)
 {
@@ -19,7 +20,7 @@ static int is_replaced(pa_loop *loop, PyObject *name)
         Py_XDECREF(mine);
         return -1;
     }
-    int replaced = mine != ours;
+    int replaced = !pa_override_same(mine, ours);
     Py_XDECREF(mine);
     Py_XDECREF(ours);
     return replaced;
@@ -56,6 +57,11 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names.create_task, PA_OVER_OWN_CREATE_TASK},
         {st->names.call_later, PA_OVER_CALL_LATER},
         {st->names.call_soon_threadsafe, PA_OVER_SOON_THREADSAFE},
+        {st->names._add_reader, PA_OVER_FDS},
+        {st->names._add_writer, PA_OVER_FDS},
+        {st->names.remove_reader, PA_OVER_FDS},
+        {st->names.remove_writer, PA_OVER_FDS},
+        {st->names._ensure_fd_no_transport, PA_OVER_FDS},
     };
     PyObject *raised = pa_err_take();
     unsigned bits = 0;
@@ -63,7 +69,8 @@ void pa_loop_find_overrides(pa_loop *loop)
     for (size_t i = 0; i < Py_ARRAY_LENGTH(names) && rc >= 0; i++)
         if ((rc = is_replaced(loop, names[i].name)) > 0)
             bits |= names[i].bit;
-    if (rc >= 0 && (rc = is_patched(st->aio_Handle, st->names._run, st->handle_run)) > 0)
+    bool rewritten = pa_override_rewritten(st->handle_run, st->handle_run_code);
+    if (rc >= 0 && ((rc = is_patched(st->aio_Handle, st->names._run, st->handle_run)) > 0 || rewritten))
         bits |= PA_OVER_HANDLE_RUN;
     if (rc >= 0 && (rc = is_patched((PyTypeObject *)st->BaseEventLoop, st->names.create_task, st->base_create_task)) > 0)
         bits |= PA_OVER_CREATE_TASK;
@@ -78,6 +85,7 @@ void pa_loop_find_overrides(pa_loop *loop)
         .type_tag = Py_TYPE(loop)->tp_version_tag,
         .handle_tag = st->aio_Handle->tp_version_tag,
         .dict_used = pa_loop_dict_used(loop),
+        .handle_rewritten = rewritten,
     };
 }
 

@@ -94,7 +94,7 @@ static int run_callback(pa_loop *loop, pa_ready *entry)
 /* Runs one entry that has left the ring; the references that stay in it are the caller's. 0, or -1 with what ends the run. */
 static int run_entry(pa_loop *loop, pa_ready *entry)
 {
-    if (loop->debug && pa_ready_handle(loop, entry) == NULL)
+    if ((loop->debug || loop->over.bits & PA_OVER_HANDLE_RUN) && pa_ready_handle(loop, entry) == NULL)
         return -1;
     int rc = 0;
     if (entry->kind != PA_READY_STEP && entry->kind != PA_READY_WAKEUP && (rc = pa_loop_flush_current(loop)) < 0)
@@ -249,9 +249,12 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
     return count;
 }
 
-/* Waits and queues what became ready. */
+/* Waits and queues what became ready. What is put off to the end of the tick goes out first: there is some if a callback runs the loop in
+ * its turn. */
 static int wait_for_events(pa_loop *loop)
 {
+    if (pa_link_is_linked(&loop->deferred) && pa_loop_run_deferred(loop) < 0)
+        return -1;
     int64_t timeout = pick_timeout(loop);
     if (timeout == -2)
         return -1;
@@ -339,6 +342,7 @@ static int run_plain_ticks(pa_loop *loop, bool more)
 static int run_once(pa_loop *loop, bool more)
 {
     pa_loop_overrides(loop);
+    pa_loop_notice_tracer(loop);
     /* While there is something to run, Python code looks for signals itself; but callbacks need not be Python code. */
     bool idle = pa_ready_ring_len(&loop->ready) == 0 || ++loop->unchecked_ticks >= SIGNAL_CHECK_TICKS;
     if (idle) {

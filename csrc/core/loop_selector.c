@@ -71,7 +71,13 @@ static PyObject *fd_poll_events(PyObject *self, PyObject *timeout)
         return NULL;
     int64_t ns = timeout == Py_None ? -1 : seconds <= 0.0 ? 0 : seconds > 86400.0 ? PA_SYS_TIMEOUT_MAX : (int64_t)ceil(seconds * 1e9);
     pa_poll_event events[EVENTS_MAX];
+    if (pa_link_is_linked(&loop->deferred)) { /* as in a native iteration */
+        if (pa_loop_run_deferred(loop) < 0)
+            return NULL;
+        ns = pa_ready_ring_len(&loop->ready) > 0 ? 0 : ns;
+    }
     int count = pa_loop_poll(loop, ns, events, EVENTS_MAX);
+    pa_loop_report_again(loop, events, count); /* whoever has the pairs may pass over them */
     PyObject *list = count >= 0 ? PyList_New(0) : NULL;
     for (int i = 0; list != NULL && i < count; i++) {
         if (events[i].fd == loop->wakeup.read_fd) {

@@ -257,7 +257,7 @@ static PyObject *loop_create_task(PyObject *self, PyObject *const *in, Py_ssize_
     pa_loop *loop = (pa_loop *)self;
     task_args task;
     unsigned over = pa_loop_overrides(loop);
-    if (loop->task_factory != NULL || over & PA_OVER_CREATE_TASK)
+    if (loop->task_factory != NULL || over & PA_OVER_CREATE_TASK || pa_loop_traces_tasks(loop->st))
         return inherited_create_task(loop, in, nargs, kwnames);
     int plain = parse_task(loop->st, in, nargs, kwnames, &task);
     if (plain <= 0)
@@ -533,7 +533,9 @@ int pa_loop_setup(PyObject *module, pa_state *st)
         if (pa_type_add_methods(st->EventLoop, tables[i]) < 0)
             return -1;
     if ((st->base_create_task = PyObject_GetAttr((PyObject *)st->BaseEventLoop, st->names.create_task)) == NULL ||
-        (st->handle_run = PyObject_GetAttr((PyObject *)st->aio_Handle, st->names._run)) == NULL)
+        (st->handle_run = PyObject_GetAttr((PyObject *)st->aio_Handle, st->names._run)) == NULL ||
+        (st->base_create_task_code = pa_override_code(st->base_create_task)) == NULL ||
+        (st->handle_run_code = pa_override_code(st->handle_run)) == NULL)
         return -1;
     int which = pa_create_task_variant(st->base_create_task);
     if (which < 0)

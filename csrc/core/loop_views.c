@@ -249,6 +249,31 @@ int pa_ready_assign(pa_loop *loop, PyObject *handles)
     return rc;
 }
 
+/* What is rarely asked for is done by a deque of the Handles, which then takes the ring's place if that changed it. */
+static PyObject *by_deque(PyObject *self, const char *name, PyObject *args, bool changes)
+{
+    pa_loop *loop = ((ready_view *)self)->loop;
+    PyObject *list = list_ready(self), *collections = list != NULL ? PyImport_ImportModule("collections") : NULL;
+    PyObject *deque = collections != NULL ? PyObject_CallMethod(collections, "deque", "O", list) : NULL;
+    PyObject *method = deque != NULL ? PyObject_GetAttrString(deque, name) : NULL;
+    PyObject *result = method != NULL ? PyObject_CallObject(method, args) : NULL;
+    if (result != NULL && changes && pa_ready_assign(loop, deque) < 0)
+        Py_CLEAR(result);
+    Py_XDECREF(method);
+    Py_XDECREF(deque);
+    Py_XDECREF(collections);
+    Py_XDECREF(list);
+    return result;
+}
+
+static PyObject *view_extendleft(PyObject *self, PyObject *args) { return by_deque(self, "extendleft", args, true); }
+static PyObject *view_insert(PyObject *self, PyObject *args) { return by_deque(self, "insert", args, true); }
+static PyObject *view_rotate(PyObject *self, PyObject *args) { return by_deque(self, "rotate", args, true); }
+static PyObject *view_reverse(PyObject *self, PyObject *args) { return by_deque(self, "reverse", args, true); }
+static PyObject *view_copy(PyObject *self, PyObject *args) { return by_deque(self, "copy", args, false); }
+static PyObject *view_index(PyObject *self, PyObject *args) { return by_deque(self, "index", args, false); }
+static PyObject *view_count(PyObject *self, PyObject *args) { return by_deque(self, "count", args, false); }
+
 static PyMethodDef view_methods[] = {
     {"append", view_append, METH_O, PyDoc_STR("append($self, handle, /)\n--\n\nAdd a Handle at the end.")},
     {"appendleft", view_appendleft, METH_O, PyDoc_STR("appendleft($self, handle, /)\n--\n\nAdd a Handle at the front.")},
@@ -256,6 +281,14 @@ static PyMethodDef view_methods[] = {
     {"popleft", view_popleft, METH_NOARGS, PyDoc_STR("popleft($self, /)\n--\n\nRemove and return the first Handle.")},
     {"pop", view_pop, METH_NOARGS, PyDoc_STR("pop($self, /)\n--\n\nRemove and return the last Handle.")},
     {"clear", view_clear, METH_NOARGS, PyDoc_STR("clear($self, /)\n--\n\nRemove all.")},
+    {"extendleft", view_extendleft, METH_VARARGS,
+     PyDoc_STR("extendleft($self, handles, /)\n--\n\nAdd Handles at the front, the last one first.")},
+    {"insert", view_insert, METH_VARARGS, PyDoc_STR("insert($self, index, handle, /)\n--\n\nAdd a Handle before that place.")},
+    {"rotate", view_rotate, METH_VARARGS, PyDoc_STR("rotate($self, n=1, /)\n--\n\nMove the last n Handles to the front.")},
+    {"reverse", view_reverse, METH_VARARGS, PyDoc_STR("reverse($self, /)\n--\n\nTurn the order around.")},
+    {"copy", view_copy, METH_VARARGS, PyDoc_STR("copy($self, /)\n--\n\nA deque of the Handles.")},
+    {"index", view_index, METH_VARARGS, PyDoc_STR("index($self, handle, /)\n--\n\nWhere the first that equals `handle` is.")},
+    {"count", view_count, METH_VARARGS, PyDoc_STR("count($self, handle, /)\n--\n\nHow many equal `handle`.")},
     {"remove", view_remove, METH_O, PyDoc_STR("remove($self, handle, /)\n--\n\nRemove the first that equals `handle`.")},
     {NULL},
 };

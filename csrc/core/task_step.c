@@ -317,6 +317,10 @@ int pa_task_do_step(PyObject *self, pa_task *t, PyObject *exc)
         rc = run_step(self, t, exc);
         if (pa_current_leave(st, loop, native, self) < 0)
             rc = -1;
+        /* Nobody may hold it any more: its exception is reported when this step is over, and not in the next one, to which that one
+         * would be the current task. */
+        if (t->future.log_tb && native != NULL && pa_current_flush(native) < 0)
+            rc = -1;
     }
     Py_DECREF(loop);
     return rc;

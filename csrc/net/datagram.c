@@ -11,8 +11,10 @@
  * others have their turn. What can still be told: other descriptors that became ready meanwhile are reported after the batch.
  *
  * Addresses of IPv4, IPv6 and Unix sockets are translated here; whatever is not plain numbers (a host name to be resolved, another
- * family, an argument that is wrong) is left to the Python socket, with its results and errors. A peer that is sent to repeatedly is
- * translated once: `known` is the last address seen and its translation, of objects that nobody can change.
+ * family, an argument that is wrong) is left to the Python socket, with its results and errors. A peer that sends repeatedly, or is
+ * sent to, is translated once. `peers` has the senders, by their raw address; the objects in it are those we made, since an equal
+ * address may be written otherwise (IPv6). `target` is the last address that sendto() was given, as it was given. Objects in both are
+ * tuples that nobody can change and that run no code when they go.
  */
 #include "net/net.h"
 #include "net/transport.h"
@@ -23,16 +25,27 @@
 
 #define DATAGRAMS_A_TURN 16
 
+/* How many senders are kept, as a power of two. */
+#define PEER_BITS 6
+#define PEERS ((size_t)1 << PEER_BITS)
+
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
 
 typedef struct {
+    PyObject *object; /* or NULL: nothing is here */
+    socklen_t len;
+    struct sockaddr_in6 raw; /* large enough for IPv4 and IPv6, the only ones that are kept */
+} peer;
+
+typedef struct {
     pa_transport base;
     PyObject *address;      /* the only one that may be sent to; Py_None: any */
-    PyObject *known;        /* an address as Python object, or NULL */
-    socklen_t known_len;    /* of known_raw */
-    struct sockaddr_in6 known_raw; /* large enough for IPv4 and IPv6, the only ones that are kept */
+    peer first;             /* the only sender as yet */
+    peer *peers;            /* PEERS of them, when there was a second one; or NULL */
+    peer *latest;           /* the sender of the last datagram, in either place; or NULL */
+    peer target;
     bool connected;         /* send() instead of sendto() */
     bool translates;        /* the family's addresses are ours to translate */
 } pa_datagram;
@@ -41,43 +54,103 @@ typedef struct {
 
 /* ---- Addresses ---- */
 
-static void remember(pa_datagram *self, PyObject *object, const struct sockaddr_storage *raw, socklen_t len)
+static bool is_at(const peer *known, const struct sockaddr_storage *raw, socklen_t len)
 {
-    if (len == 0 || len > sizeof(self->known_raw) || raw->ss_family == AF_UNIX)
-        return;
-    memcpy(&self->known_raw, raw, len);
-    self->known_len = len;
-    Py_XSETREF(self->known, Py_NewRef(object));
+    return known->object != NULL && known->len == len && memcmp(&known->raw, raw, len) == 0;
+}
+
+static void remember(peer *place, PyObject *object, const struct sockaddr_storage *raw, socklen_t len)
+{
+    memcpy(&place->raw, raw, len);
+    place->len = len;
+    Py_XSETREF(place->object, Py_NewRef(object));
+}
+
+static bool is_kept(const struct sockaddr_storage *raw, socklen_t len)
+{
+    return (raw->ss_family == AF_INET && len == sizeof(struct sockaddr_in)) ||
+           (raw->ss_family == AF_INET6 && len == sizeof(struct sockaddr_in6));
+}
+
+/* The only place where that address may be in `peers`: whoever has it goes. */
+static peer *place_of(peer *peers, const struct sockaddr_in6 *raw, socklen_t len)
+{
+    uint32_t words[sizeof(struct sockaddr_in6) / sizeof(uint32_t)], hash = 0;
+    memcpy(words, raw, len);
+    for (size_t i = 0; i < len / sizeof(uint32_t); i++)
+        hash = (hash ^ words[i]) * UINT32_C(0x9E3779B1);
+    return &peers[hash >> (32 - PEER_BITS)];
+}
+
+/* Where that sender is kept, or is to be. NULL without memory. */
+static peer *find_sender(pa_datagram *self, const struct sockaddr_storage *raw, socklen_t len)
+{
+    if (self->first.object == NULL && self->peers == NULL)
+        return &self->first;
+    if (self->peers == NULL) {
+        if ((self->peers = PyMem_Calloc(PEERS, sizeof(peer))) == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        *place_of(self->peers, &self->first.raw, self->first.len) = self->first;
+        self->first.object = NULL;
+        self->latest = NULL;
+    }
+    return place_of(self->peers, (const struct sockaddr_in6 *)raw, len);
 }
 
 /* The address a datagram came from. New. */
 static PyObject *sender_object(pa_datagram *self, const struct sockaddr_storage *raw, socklen_t len)
 {
-    if (self->known != NULL && len == self->known_len && memcmp(raw, &self->known_raw, len) == 0)
-        return Py_NewRef(self->known);
-    PyObject *object = pa_address_object_raw((const struct sockaddr *)raw, len);
-    if (object != NULL)
-        remember(self, object, raw, len);
-    return object;
+    if (self->latest != NULL && is_at(self->latest, raw, len))
+        return Py_NewRef(self->latest->object);
+    if (!is_kept(raw, len))
+        return pa_address_object_raw((const struct sockaddr *)raw, len);
+    peer *place = find_sender(self, raw, len);
+    if (place == NULL)
+        return NULL;
+    if (!is_at(place, raw, len)) {
+        PyObject *object = pa_address_object_raw((const struct sockaddr *)raw, len);
+        if (object == NULL)
+            return NULL;
+        remember(place, object, raw, len);
+        Py_DECREF(object);
+    }
+    self->latest = place;
+    return Py_NewRef(place->object);
 }
 
 /* Where `to` is. 1; 0: the Python socket has to be asked. */
 static int find_raw(pa_datagram *self, PyObject *to, struct sockaddr_storage *raw, socklen_t *len)
 {
-    if (to == self->known && to != NULL) {
-        memcpy(raw, &self->known_raw, self->known_len);
-        *len = self->known_len;
+    if (to == NULL)
+        return 0;
+    const peer *known = self->latest != NULL && to == self->latest->object ? self->latest : to == self->target.object ? &self->target : NULL;
+    if (known != NULL) {
+        memcpy(raw, &known->raw, known->len);
+        *len = known->len;
         return 1;
     }
-    if (to == NULL || !self->translates || !pa_address_parse(self->base.family, to, raw, len))
+    if (!self->translates || !pa_address_parse(self->base.family, to, raw, len))
         return 0;
-    remember(self, to, raw, *len);
+    if (is_kept(raw, *len))
+        remember(&self->target, to, raw, *len);
     return 1;
+}
+
+static void forget_peers(pa_datagram *self)
+{
+    self->latest = NULL;
+    Py_CLEAR(self->first.object);
+    Py_CLEAR(self->target.object);
+    for (size_t i = 0; self->peers != NULL && i < PEERS; i++)
+        Py_XDECREF(self->peers[i].object);
+    PyMem_Free(self->peers);
+    self->peers = NULL;
 }
 
 /* ---- Receiving ---- */
 
-/* As socket.socket raises it: no MemoryError for ENOMEM. */
 /* An OSError is raised: it is the protocol's. Anything else is fatal. 0, or -1 with what the protocol raised. */
 static int failed(pa_transport *self, const char *message)
 {
@@ -152,11 +225,13 @@ static int receive(pa_transport *self, PyObject **data, PyObject **from)
 
 static int read_ready(pa_transport *self)
 {
+    if (self->conn_lost)
+        return 0;
+    pa_loop_activity before = pa_loop_activity_of(self->loop);
     for (int i = 0; i < DATAGRAMS_A_TURN; i++) {
         if (self->conn_lost || !(self->watch.events & PA_POLL_IN))
             return 0;
         PyObject *data = NULL, *from = NULL;
-        pa_loop_activity before = pa_loop_activity_of(self->loop);
         int got = receive(self, &data, &from);
         if (got <= 0)
             return got == 0 ? 0 : failed(self, READ_ERROR);
@@ -196,8 +271,12 @@ static int send_one(pa_datagram *self, PyObject *data, PyObject *to)
     socklen_t len;
     if (!self->connected && !find_raw(self, to, &raw, &len))
         return send_by_socket(base, data, to);
-    Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
+    Py_buffer view = {NULL};
+    if (PyBytes_CheckExact(data)) {
+        view.buf = PyBytes_AS_STRING(data);
+        view.len = PyBytes_GET_SIZE(data);
+    }
+    else if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return RAISED;
     ssize_t n;
     if (!base->open) /* exporting a buffer may be Python code */
@@ -457,14 +536,17 @@ static PyMethodDef loop_methods[] = {
 static int datagram_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(DATAGRAM(op)->address);
-    Py_VISIT(DATAGRAM(op)->known);
+    Py_VISIT(DATAGRAM(op)->first.object);
+    Py_VISIT(DATAGRAM(op)->target.object);
+    for (size_t i = 0; DATAGRAM(op)->peers != NULL && i < PEERS; i++)
+        Py_VISIT(DATAGRAM(op)->peers[i].object);
     return pa_transport_traverse(op, visit, arg);
 }
 
 static int datagram_clear(PyObject *op)
 {
     Py_XSETREF(DATAGRAM(op)->address, Py_NewRef(Py_None));
-    Py_CLEAR(DATAGRAM(op)->known);
+    forget_peers(DATAGRAM(op));
     return pa_transport_clear(op);
 }
 
@@ -474,7 +556,7 @@ static void datagram_dealloc(PyObject *op)
         return;
     PyObject_GC_UnTrack(op);
     Py_CLEAR(DATAGRAM(op)->address);
-    Py_CLEAR(DATAGRAM(op)->known);
+    forget_peers(DATAGRAM(op));
     pa_transport_free(op);
 }
 

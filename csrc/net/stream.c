@@ -1,7 +1,9 @@
 /* Reading and writing of the stream transport.
  *
  * Reading: one recv per readiness report, into the buffer that all of the loop's transports share, so that one busy peer does not keep
- * the others waiting and no read allocates more than it got. What is left in the kernel is reported again in the next tick.
+ * the others waiting and no read allocates more than it got. What is left in the kernel is reported again in the next tick. Where much
+ * came the last time, the first part of the buffer is as much room in the very object that the protocol will get: nothing is copied
+ * unless more comes.
  *
  * Writing: the user writes a header and then a body, and wants one packet. What is written in a tick is therefore put off, and goes out
  * in one call when the protocol's callback returns or, if it was written elsewhere (in a task), at the end of the tick. Nobody is to
@@ -19,6 +21,8 @@
 #include "rt/error.h"
 #include <errno.h>
 
+
+#define IN_PLACE_MIN 4096 /* bytes of a read, from which on a copy costs more than it saves */
 
 enum { PUT_OFF = 2 }; /* besides PA_QUEUE_SENT and PA_QUEUE_FULL: no attempt was made */
 
@@ -108,17 +112,64 @@ static int give_to_tls(pa_transport *self, char *buffer, size_t len)
     return rc == 0 ? 0 : pa_transport_fatal_raised(self, UPDATED_ERROR);
 }
 
+/* `have` whole and `more` behind it. Steals `have`. New, or NULL. */
+static PyObject *join(PyObject *have, const char *more, size_t len)
+{
+    size_t first = (size_t)PyBytes_GET_SIZE(have);
+    PyObject *all = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(first + len));
+    if (all != NULL) {
+        memcpy(PyBytes_AS_STRING(all), PyBytes_AS_STRING(have), first);
+        memcpy(PyBytes_AS_STRING(all) + first, more, len);
+    }
+    Py_DECREF(have);
+    return all;
+}
+
+/* One recv into a new object, with room for as much as came the last time, and what is over into the shared buffer. What recv()
+ * returned; if that is positive, *data is new, or NULL with an exception. */
+static ssize_t receive_in_place(pa_transport *self, char *buffer, size_t size, PyObject **data)
+{
+    size_t room = self->last_read;
+    if ((*data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room)) == NULL)
+        return 1;
+    struct iovec parts[] = {{PyBytes_AS_STRING(*data), room}, {buffer, size - room}};
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = room < size ? 2 : 1};
+    ssize_t n = pa_sys_recvmsg(self->fd, &msg, 0);
+    if (n <= 0)
+        Py_CLEAR(*data);
+    else if ((size_t)n > room)
+        *data = join(*data, buffer, (size_t)n - room);
+    else if ((size_t)n < room)
+        _PyBytes_Resize(data, n);
+    return n;
+}
+
+static int data_received(pa_transport *self, PyObject *data)
+{
+    if (data == NULL)
+        return pa_transport_fatal_raised(self, READ_ERROR);
+    PyObject *result = pa_transport_call(self, self->st->names.data_received, data);
+    Py_DECREF(data);
+    if (result == NULL)
+        return pa_transport_fatal_raised(self, DATA_ERROR);
+    Py_DECREF(result);
+    return 0;
+}
+
 static int read_data(pa_transport *self)
 {
     size_t size;
     char *buffer = pa_loop_read_buffer(self->loop, &size);
     if (buffer == NULL)
         return pa_transport_fatal_raised(self, READ_ERROR);
-    ssize_t n = pa_sys_recv(self->fd, buffer, size, 0);
+    PyObject *data = NULL;
+    bool in_place = self->last_read >= IN_PLACE_MIN && !self->tls && !self->streams;
+    ssize_t n = in_place ? receive_in_place(self, buffer, size, &data) : pa_sys_recv(self->fd, buffer, size, 0);
     if (n < 0)
         return no_data(self, n);
     if (n == 0)
         return read_eof(self);
+    self->last_read = (unsigned)n;
     if (self->tls)
         return give_to_tls(self, buffer, (size_t)n);
     if (self->streams) {
@@ -128,15 +179,7 @@ static int read_data(pa_transport *self)
         if (received != 0)
             return received > 0 ? 0 : pa_transport_fatal_raised(self, DATA_ERROR);
     }
-    PyObject *data = PyBytes_FromStringAndSize(buffer, n);
-    if (data == NULL)
-        return pa_transport_fatal_raised(self, READ_ERROR);
-    PyObject *result = pa_transport_call(self, self->st->names.data_received, data);
-    Py_DECREF(data);
-    if (result == NULL)
-        return pa_transport_fatal_raised(self, DATA_ERROR);
-    Py_DECREF(result);
-    return 0;
+    return data_received(self, in_place ? data : PyBytes_FromStringAndSize(buffer, n));
 }
 
 /* protocol.get_buffer(-1), which must not be empty. New, or NULL. */

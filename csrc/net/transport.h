@@ -47,6 +47,7 @@ typedef struct {
     pa_write_queue queue;
     size_t high, low;      /* bytes */
     Py_ssize_t conn_lost;
+    unsigned last_read;    /* how many bytes the last read brought */
     int fd;                /* also shown after it was closed */
     int family, type, proto; /* of the socket, for making `sock` */
     bool open;             /* there is a descriptor to close */

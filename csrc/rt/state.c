@@ -70,6 +70,7 @@ static int import_asyncio(pa_state *st)
         {"asyncio.base_tasks", "_task_print_stack", 1, &st->task_print_stack},
         {"asyncio.coroutines", "iscoroutine", 1, &st->iscoroutine},
         {"asyncio.base_futures", "isfuture", 1, &st->isfuture},
+        {"weakref", "WeakValueDictionary", 1, &st->WeakValueDictionary},
         {"builtins", "ExceptionGroup", 1, &st->ExceptionGroup},
         {"asyncio", "base_events", 1, &st->base_events},
         {"asyncio", "events", 1, &st->events},

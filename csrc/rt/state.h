@@ -84,6 +84,7 @@ typedef struct pa_state {
     pa_free_objects free_methods;  /* sync/corofn.c */
     bool stop_lent;             /* `stop` was raised and has not come back yet */
     const PyGetSetDef *cr_await; /* of coroutines */
+    PyCFunction socket_fileno, socket_gettimeout; /* of _socket.socket, without arguments */
     unsigned traits;            /* sync/traits.h */
     unsigned concurrent_version; /* of ConcurrentFuture */
     pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides, barrier_overrides, socket_overrides;

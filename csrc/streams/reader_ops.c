@@ -282,8 +282,24 @@ done:
     return PYGEN_ERROR;
 }
 
+/* The first line, if it lies in the buffer and nothing is odd about it or the reader: what the steps of readuntil() come to then. False: it
+ * is for them. */
+static bool take_line(pa_reader *self, PyObject **result)
+{
+    const pa_buffer *buffer = &self->buffer;
+    if (buffer->shared != NULL || buffer->len == 0 || self->exception != NULL)
+        return false;
+    const char *newline = memchr(buffer->data, '\n', buffer->len);
+    if (newline == NULL || (size_t)(newline - buffer->data) > self->limit_bytes)
+        return false;
+    *result = take(self, (size_t)(newline - buffer->data) + 1);
+    return true;
+}
+
 static PySendResult line_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
+    if (op->step == START && take_line(READER(op), result))
+        return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
     PySendResult how = until_run(op, thrown, result);
     if (how != PYGEN_ERROR)
         return how;

@@ -7,6 +7,7 @@
 #include "core/loop.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
+#include "rt/override.h"
 #include "sync/corofn.h"
 
 /* ---- Overrides ---- */
@@ -18,7 +19,7 @@ static int is_replaced(PyObject *self, PyTypeObject *native, PyObject *name)
         Py_XDECREF(mine);
         return -1;
     }
-    int replaced = mine != ours;
+    int replaced = !pa_override_same(mine, ours);
     Py_XDECREF(mine);
     Py_XDECREF(ours);
     return replaced;

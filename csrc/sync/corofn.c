@@ -10,6 +10,7 @@ typedef struct {
     const pa_corofn_def *def;
     pa_state *st;        /* borrowed: the type owns the module */
     PyObject *owner;     /* the type of a method; the module of a function */
+    char is_special;     /* a method that `async with` or `async for` looks up */
     PyObject *weakrefs;
 } corofn;
 
@@ -47,28 +48,26 @@ static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
     corofn *fn = (corofn *)self;
     if (instance == NULL || instance == Py_None)
         return Py_NewRef(self);
-    return PyType_Check(fn->owner) && fn->def->name[0] == '_' ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
+    return fn->is_special ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
-/* Where the docstring's text begins, behind the signature. */
-static const char *text_of(const char *doc)
+PyObject *pa_corofn_text(const pa_corofn_def *def)
 {
-    const char *end = strstr(doc, "\n--\n\n");
-    return end != NULL ? end + strlen("\n--\n\n") : doc;
+    if (def->doc == NULL)
+        Py_RETURN_NONE;
+    const char *end = strstr(def->doc, "\n--\n\n");
+    return PyUnicode_FromString(end != NULL ? end + strlen("\n--\n\n") : def->doc);
 }
 
-static PyObject *get_doc(PyObject *self, void *unused)
+PyObject *pa_corofn_text_signature(const pa_corofn_def *def)
 {
-    const char *doc = ((corofn *)self)->def->doc;
-    return doc != NULL ? PyUnicode_FromString(text_of(doc)) : Py_NewRef(Py_None);
-}
-
-static PyObject *get_text_signature(PyObject *self, void *unused)
-{
-    const char *doc = ((corofn *)self)->def->doc;
-    const char *start = doc != NULL ? strchr(doc, '(') : NULL, *end = doc != NULL ? strstr(doc, "\n--\n\n") : NULL;
+    const char *start = def->doc != NULL ? strchr(def->doc, '(') : NULL, *end = def->doc != NULL ? strstr(def->doc, "\n--\n\n") : NULL;
     return start != NULL && end != NULL ? PyUnicode_FromStringAndSize(start, end - start) : Py_NewRef(Py_None);
 }
+
+static PyObject *get_doc(PyObject *self, void *unused) { return pa_corofn_text(((corofn *)self)->def); }
+
+static PyObject *get_text_signature(PyObject *self, void *unused) { return pa_corofn_text_signature(((corofn *)self)->def); }
 
 static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->name); }
 
@@ -219,6 +218,7 @@ static PyObject *new_corofn(pa_state *st, PyObject *owner, const pa_corofn_def *
     fn->def = def;
     fn->st = st;
     fn->owner = Py_NewRef(owner);
+    fn->is_special = PyType_Check(owner) && def->name[0] == '_';
     fn->weakrefs = NULL;
     PyObject_GC_Track(fn);
     return (PyObject *)fn;

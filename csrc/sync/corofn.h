@@ -29,6 +29,10 @@ static inline int pa_corofn_no_args(const char *name, Py_ssize_t nargs, PyObject
     return -1;
 }
 
+/* The docstring without the signature, and the signature's parentheses or None: new. */
+PyObject *pa_corofn_text(const pa_corofn_def *def);
+PyObject *pa_corofn_text_signature(const pa_corofn_def *def);
+
 /* Frees what is kept for reuse. */
 void pa_corofn_free_lists(pa_state *st);
 

@@ -3,6 +3,7 @@
  * are left to asyncio's own function, st->create_task, whose ways and signature differ between versions.
  */
 #include "sync/create_task.h"
+#include "sync/pyfn.h"
 #include "core/loop_calls.h"
 
 static PyObject *create_task(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -28,13 +29,11 @@ static PyObject *create_task(PyObject *module, PyObject *const *args, Py_ssize_t
 #define TEXT "Start a coroutine as a task of the running loop, and return the task.\n\n"                                               \
              "RuntimeError if no loop runs, TypeError for what is no coroutine."
 
-static PyMethodDef variants[] = {
-    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("create_task(coro, *, name=None, context=None)\n--\n\n" TEXT)},
-    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("create_task(coro, **kwargs)\n--\n\n" TEXT)},
-    {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("create_task(coro, *, name=None, context=None, **kwargs)\n--\n\n" TEXT)},
+static const pa_corofn_def variants[][2] = {
+    {{"create_task", "create_task", create_task, "create_task(coro, *, name=None, context=None)\n--\n\n" TEXT}, {NULL, NULL, NULL, NULL}},
+    {{"create_task", "create_task", create_task, "create_task(coro, **kwargs)\n--\n\n" TEXT}, {NULL, NULL, NULL, NULL}},
+    {{"create_task", "create_task", create_task, "create_task(coro, *, name=None, context=None, **kwargs)\n--\n\n" TEXT},
+     {NULL, NULL, NULL, NULL}},
 };
 
 int pa_create_task_setup(PyObject *module, pa_state *st)
@@ -43,12 +42,5 @@ int pa_create_task_setup(PyObject *module, pa_state *st)
     st->create_task = tasks != NULL ? PyObject_GetAttr(tasks, st->names.create_task) : NULL;
     Py_XDECREF(tasks);
     int which = st->create_task != NULL ? pa_create_task_variant(st->create_task) : -1;
-    if (which < 0)
-        return -1;
-    PyObject *name = PyModule_GetNameObject(module);
-    PyObject *function = name != NULL ? PyCFunction_NewEx(&variants[which], module, name) : NULL;
-    Py_XDECREF(name);
-    int rc = function != NULL ? PyModule_AddObjectRef(module, "create_task", function) : -1;
-    Py_XDECREF(function);
-    return rc;
+    return which < 0 ? -1 : pa_pyfn_add_functions(st, module, "asyncio.tasks", variants[which]);
 }

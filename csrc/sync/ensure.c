@@ -4,6 +4,7 @@
  * _use_functions() is told asyncio's functions by pyasync.overlays: bound there to pyasync's idea of what makes a loop.
  */
 #include "sync/ensure.h"
+#include "sync/pyfn.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
@@ -79,7 +80,7 @@ PyObject *pa_ensure_future(pa_state *st, PyObject *arg, PyObject *loop)
     return task;
 }
 
-PyDoc_STRVAR(ensure_future_doc, "ensure_future($module, /, coro_or_future, *, loop=None)\n--\n\n"
+PyDoc_STRVAR(ensure_future_doc, "ensure_future(coro_or_future, *, loop=None)\n--\n\n"
              "Wrap a coroutine or an awaitable in a task of `loop`, by default the running one.\n\n"
              "A future is returned as it is; ValueError if it belongs to another loop than the\none given. TypeError for what cannot be awaited.");
 static PyObject *ensure_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -114,10 +115,17 @@ static PyObject *use_functions(PyObject *module, PyObject *args, PyObject *kwarg
     Py_RETURN_NONE;
 }
 
+static const pa_corofn_def ensure_functions[] = {
+    {"ensure_future", "ensure_future", ensure_future, ensure_future_doc},
+    {NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef functions[] = {
-    {"ensure_future", (PyCFunction)(void (*)(void))ensure_future, METH_FASTCALL | METH_KEYWORDS, ensure_future_doc},
     {"_use_functions", (PyCFunction)(void (*)(void))use_functions, METH_VARARGS | METH_KEYWORDS, use_functions_doc},
     {NULL, NULL, 0, NULL},
 };
 
-int pa_ensure_setup(PyObject *module, pa_state *st) { return PyModule_AddFunctions(module, functions); }
+int pa_ensure_setup(PyObject *module, pa_state *st)
+{
+    return PyModule_AddFunctions(module, functions) < 0 ? -1 : pa_pyfn_add_functions(st, module, "asyncio.tasks", ensure_functions);
+}

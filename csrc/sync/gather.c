@@ -4,15 +4,18 @@
  * That future, _GatheringFuture, is a native future with two more fields, which lie inside its tp_basicsize where a Python subclass has
  * its slots. The class may be patched (tracers wrap its __init__), so it is made by calling it where its __init__ is not ours.
  *
- * Without a running loop, and without children, asyncio's own function does it.
+ * Without a running loop, and without children, asyncio's own function does it, and where a tracer rewrote asyncio's
+ * _GatheringFuture.__init__.
  */
 #include "sync/gather.h"
 #include "sync/ensure.h"
 #include "sync/observer.h"
+#include "sync/pyfn.h"
 #include "core/future_any.h"
 #include "core/future_impl.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
+#include "rt/override.h"
 
 /* ---- The future ---- */
 
@@ -367,7 +370,7 @@ static int take_flag(Py_ssize_t nargs, PyObject *const *args, PyObject *kwnames,
     return *flag < 0 ? -1 : 1;
 }
 
-PyDoc_STRVAR(gather_doc, "gather($module, /, *coros_or_futures, return_exceptions=False)\n--\n\n"
+PyDoc_STRVAR(gather_doc, "gather(*coros_or_futures, return_exceptions=False)\n--\n\n"
              "Return a future of the list of the results of all awaitables, in their order.\n\n"
              "Coroutines become tasks; all futures must belong to one loop. The first exception\n"
              "goes to the returned future at once and the others run on; with return_exceptions\n"
@@ -380,9 +383,10 @@ static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t narg
     int flag, usual = take_flag(nargs, args, kwnames, &flag);
     if (usual < 0 || pa_calls_running(st, &running) < 0)
         return NULL;
-    if (!usual || nargs == 0 || running == NULL) {
+    int traced = pa_override_rewritten(st->gathering_init, st->gathering_init_code);
+    if (!usual || nargs == 0 || running == NULL || traced) {
+        PyObject *function = Py_NewRef(traced && running != NULL ? st->aio_gather : st->gather);
         Py_XDECREF(running);
-        PyObject *function = Py_NewRef(st->gather);
         outer = PyObject_Vectorcall(function, args, (size_t)nargs, kwnames);
         Py_DECREF(function);
         return outer;
@@ -438,10 +442,22 @@ static PyType_Slot gathering_slots[] = {
     {0, NULL},
 };
 
-static PyMethodDef functions[] = {
-    {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL | METH_KEYWORDS, gather_doc},
-    {NULL, NULL, 0, NULL},
+static const pa_corofn_def functions[] = {
+    {"gather", "gather", gather, gather_doc},
+    {NULL, NULL, NULL, NULL},
 };
+
+static int find_asyncios(pa_state *st)
+{
+    PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
+    PyObject *class = tasks != NULL ? PyObject_GetAttrString(tasks, "_GatheringFuture") : NULL;
+    st->gathering_init = class != NULL ? PyObject_GetAttrString(class, "__init__") : NULL;
+    st->gathering_init_code = st->gathering_init != NULL ? pa_override_code(st->gathering_init) : NULL;
+    st->aio_gather = st->gathering_init_code != NULL ? PyObject_GetAttrString(tasks, "gather") : NULL;
+    Py_XDECREF(class);
+    Py_XDECREF(tasks);
+    return st->aio_gather != NULL ? 0 : -1;
+}
 
 int pa_gather_setup(PyObject *module, pa_state *st)
 {
@@ -452,7 +468,7 @@ int pa_gather_setup(PyObject *module, pa_state *st)
         return -1;
     st->GatheringFuture = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    if (st->GatheringFuture == NULL || PyModule_AddType(module, st->GatheringFuture) < 0)
+    if (st->GatheringFuture == NULL || PyModule_AddType(module, st->GatheringFuture) < 0 || find_asyncios(st) < 0)
         return -1;
-    return PyModule_AddFunctions(module, functions);
+    return pa_pyfn_add_functions(st, module, "asyncio.tasks", functions);
 }

@@ -9,6 +9,8 @@
 #include "sync/corofn.h"
 #include "sync/waiters.h"
 
+#include <stdbool.h>
+
 typedef struct {
     PyObject_HEAD
     pa_bound bound;
@@ -142,9 +144,18 @@ int pa_lock_release(PyObject *self)
 
 /* ---- async with ---- */
 
+static bool nobody_waits(const lock *l) { return pa_waiters_len(l->waiters) == 0; }
+
+/* Taking a free lock that nobody waits for, and giving it back, is what the general bodies below come to then, in one. */
 static PySendResult enter_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    return pa_with_enter(op, thrown, result, overrides(op->self) & ACQUIRE, do_acquire);
+    lock *l = (lock *)op->self;
+    unsigned replaced = overrides(op->self) & ACQUIRE;
+    if (op->step != 0 || replaced || l->locked || !nobody_waits(l))
+        return pa_with_enter(op, thrown, result, replaced, do_acquire);
+    l->locked = 1;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
 }
 
 static void enter_abandon(pa_op *op)
@@ -155,7 +166,13 @@ static void enter_abandon(pa_op *op)
 
 static PySendResult exit_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    return pa_with_exit(op, result, overrides(op->self) & RELEASE, pa_lock_release);
+    lock *l = (lock *)op->self;
+    unsigned replaced = overrides(op->self) & (RELEASE | WAKE_UP_FIRST);
+    if (replaced || !l->locked || !nobody_waits(l))
+        return pa_with_exit(op, result, replaced & RELEASE, pa_lock_release);
+    l->locked = 0;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
 }
 
 static const pa_op_kind enter_kind = {"__aenter__", PA_WITH_ENTER, enter_run, enter_abandon};

@@ -180,8 +180,10 @@ static void take_apart(pa_op *op)
     if (op->status != DONE)
         (void)op_clear((PyObject *)op);
     Py_CLEAR(op->origin);
-    pa_state *st = op->finalized ? NULL : living_state(op);
-    if (st == NULL || !pa_free_keep_new(&st->free_ops, (PyObject *)op))
+    pa_state *st = living_state(op);
+    if (st != NULL)
+        pa_future_stop_returns(st);
+    if (st == NULL || op->finalized || !pa_free_keep_new(&st->free_ops, (PyObject *)op))
         PyObject_GC_Del(op);
     Py_DECREF(type);
 }
@@ -458,29 +460,38 @@ static void convert_stop(void)
     pa_err_restore(error);
 }
 
-/* On from where it stopped, to the next wait that takes time or to the end. It is not running and not done. Steals `exc`, which is
- * thrown in at the wait, or NULL. */
-static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
+static PySendResult end(pa_op *op, PySendResult how)
 {
-    int waits = op->status == SUSPENDED;
-    op->status = RUNNING;
-    PySendResult how;
-    for (;;) {
-        if (waits && go_on_waiting(op, sent, &exc, result) == PYGEN_NEXT) {
-            op->status = SUSPENDED;
-            return PYGEN_NEXT;
-        }
-        how = op->kind->run(op, exc, result);
-        Py_CLEAR(exc);
-        if (how != PYGEN_NEXT)
-            break;
-        waits = 1;
-        sent = Py_None;
-    }
     finish(op, how == PYGEN_ERROR);
     if (how == PYGEN_ERROR)
         convert_stop();
     return how;
+}
+
+/* On from the wait where it stopped, to the next one that takes time or to the end. It is not running and not done. Steals `exc`, which is
+ * thrown in at the wait, or NULL. */
+static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
+{
+    op->status = RUNNING;
+    for (;;) {
+        if (go_on_waiting(op, sent, &exc, result) == PYGEN_NEXT) {
+            op->status = SUSPENDED;
+            return PYGEN_NEXT;
+        }
+        PySendResult how = op->kind->run(op, exc, result);
+        Py_CLEAR(exc);
+        if (how != PYGEN_NEXT)
+            return end(op, how);
+        sent = Py_None;
+    }
+}
+
+/* The same from the beginning: most get to the end at once. */
+static inline PySendResult start(pa_op *op, PyObject **result)
+{
+    op->status = RUNNING;
+    PySendResult how = op->kind->run(op, NULL, result);
+    return how != PYGEN_NEXT ? end(op, how) : resume(op, Py_None, NULL, result);
 }
 
 static void raise_not_resumable(pa_op *op)
@@ -495,15 +506,15 @@ static PySendResult op_send(PyObject *self, PyObject *value, PyObject **result)
 {
     pa_op *op = (pa_op *)self;
     *result = NULL;
-    if (op->status >= RUNNING) {
-        raise_not_resumable(op);
-        return PYGEN_ERROR;
-    }
-    if (op->status == CREATED && value != Py_None) {
+    if (op->status == CREATED && value == Py_None)
+        return start(op, result);
+    if (op->status == SUSPENDED)
+        return resume(op, value, NULL, result);
+    if (op->status == CREATED)
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
-    }
-    return resume(op, value, NULL, result);
+    else
+        raise_not_resumable(op);
+    return PYGEN_ERROR;
 }
 
 /* What a slot or method returns for `how`: the yielded object, or NULL with an exception, a StopIteration for a result. */
@@ -522,7 +533,12 @@ static PyObject *op_next(PyObject *self)
     PyObject *value;
     if (op_send(self, Py_None, &value) != PYGEN_RETURN)
         return value;
-    pa_future_end_iteration(value);
+    if (value != Py_None) { /* whose StopIteration goes without saying */
+        if (Py_REFCNT(self) == 1)
+            pa_future_lend_stop(((pa_op *)self)->st, value, NULL);
+        else
+            pa_future_end_iteration(value);
+    }
     Py_DECREF(value);
     return NULL;
 }

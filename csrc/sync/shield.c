@@ -9,6 +9,7 @@
 #include "sync/ensure.h"
 #include "sync/observer.h"
 #include "sync/originals.h"
+#include "sync/pyfn.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
@@ -125,7 +126,7 @@ static PyObject *leave_to_asyncio(PyObject *function, PyObject *arg)
     return result;
 }
 
-PyDoc_STRVAR(shield_doc, "shield($module, /, arg)\n--\n\n"
+PyDoc_STRVAR(shield_doc, "shield(arg)\n--\n\n"
              "Return a future with the outcome of an awaitable that the future's cancellation\ndoes not reach.\n\n"
              "A coroutine becomes a task; keep a reference to it, the loop has only a weak one.\nIf the awaitable itself is cancelled, "
              "so is the future.");
@@ -150,9 +151,9 @@ static PyObject *shield(PyObject *module, PyObject *const *args, Py_ssize_t narg
     return outer;
 }
 
-static PyMethodDef functions[] = {
-    {"shield", (PyCFunction)(void (*)(void))shield, METH_FASTCALL | METH_KEYWORDS, shield_doc},
-    {NULL, NULL, 0, NULL},
+static const pa_corofn_def functions[] = {
+    {"shield", "shield", shield, shield_doc},
+    {NULL, NULL, NULL, NULL},
 };
 
-int pa_shield_setup(PyObject *module, pa_state *st) { return PyModule_AddFunctions(module, functions); }
+int pa_shield_setup(PyObject *module, pa_state *st) { return pa_pyfn_add_functions(st, module, "asyncio.tasks", functions); }

@@ -10,10 +10,11 @@
  * How the group leaves changed in bug-fix releases; PA_HAS_TRAIT asks for what the running one does.
  */
 #include "sync/taskgroup.h"
-#include "sync/taskgroup_impl.h"
 #include "sync/corofn.h"
 #include "sync/observer.h"
 #include "sync/op.h"
+#include "sync/pyfn.h"
+#include "sync/taskgroup_impl.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
@@ -566,11 +567,11 @@ static PyGetSetDef group_getset[] = {
                         "before it is entered, when it is left or\nshuts down."
 
 /* Which of the two asyncio has says its signature: see taskgroup's setup. */
-static PyMethodDef create_task_methods[] = {
-    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("create_task($self, /, coro, *, name=None, context=None)\n--\n\n" CREATE_TASK_DOC)},
-    {"create_task", (PyCFunction)(void (*)(void))pa_group_create_task_with_all, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC)},
+static const pa_corofn_def create_task_methods[] = {
+    {"create_task", "TaskGroup.create_task", pa_group_create_task,
+     "create_task($self, /, coro, *, name=None, context=None)\n--\n\n" CREATE_TASK_DOC},
+    {"create_task", "TaskGroup.create_task", pa_group_create_task_with_all,
+     "create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC},
 };
 
 static PyMethodDef cancel_methods[] = {
@@ -621,14 +622,14 @@ int pa_taskgroup_setup(PyObject *module, pa_state *st)
     st->TaskGroup = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     PyObject *asyncio = PyImport_ImportModule("asyncio.taskgroups");
     PyObject *original = asyncio != NULL ? PyObject_GetAttrString(asyncio, "TaskGroup") : NULL;
-    int cancels = original != NULL ? original_has(original, st->names.cancel) : -1;
+    int cancels = original != NULL ? original_has(original, st->names.cancel) : -1, rc = -1;
+    if (st->TaskGroup == NULL || cancels < 0 || (cancels && pa_type_add_methods(st->TaskGroup, cancel_methods) < 0) ||
+        pa_corofn_add_methods(st, st->TaskGroup, group_corofns) < 0 ||
+        pa_pyfn_add_method(st, st->TaskGroup, original, &create_task_methods[PA_HAS_CALL_GRAPH]) < 0)
+        goto done;
+    rc = PyModule_AddType(module, st->TaskGroup);
+done:
     Py_XDECREF(original);
     Py_XDECREF(asyncio);
-    if (st->TaskGroup == NULL || cancels < 0 || (cancels && pa_type_add_methods(st->TaskGroup, cancel_methods) < 0) ||
-        pa_corofn_add_methods(st, st->TaskGroup, group_corofns) < 0)
-        return -1;
-    PyObject *descr = PyDescr_NewMethod(st->TaskGroup, &create_task_methods[PA_HAS_CALL_GRAPH]);
-    int rc = descr != NULL ? PyObject_SetAttrString((PyObject *)st->TaskGroup, "create_task", descr) : -1;
-    Py_XDECREF(descr);
-    return rc < 0 ? -1 : PyModule_AddType(module, st->TaskGroup);
+    return rc;
 }

@@ -9,6 +9,7 @@
 #include "sync/observer.h"
 #include "sync/op.h"
 #include "sync/originals.h"
+#include "sync/pyfn.h"
 #include "core/future_any.h"
 #include "core/loop_calls.h"
 #include "rt/args.h"
@@ -26,7 +27,7 @@ static PyObject *wrap_by_asyncio(pa_state *st, PyObject *future, PyObject *loop)
     return result;
 }
 
-PyDoc_STRVAR(wrap_future_doc, "wrap_future($module, /, future, *, loop=None)\n--\n\n"
+PyDoc_STRVAR(wrap_future_doc, "wrap_future(future, *, loop=None)\n--\n\n"
              "Return a future of `loop`, by default the running one, with the outcome of a concurrent.futures.Future.\n\n"
              "Cancelling it cancels that one. A future of asyncio's is returned as it is.");
 static PyObject *wrap_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -256,7 +257,7 @@ static int start_task(pa_observer *self, PyObject *unused)
 
 static const pa_observer_kind start_kind = {"callback", "run_coroutine_threadsafe.<locals>.callback", start_task, 1};
 
-PyDoc_STRVAR(run_coroutine_threadsafe_doc, "run_coroutine_threadsafe($module, /, coro, loop)\n--\n\n"
+PyDoc_STRVAR(run_coroutine_threadsafe_doc, "run_coroutine_threadsafe(coro, loop)\n--\n\n"
              "Run a coroutine in a loop of another thread; return a concurrent.futures.Future of its result.\n\n"
              "Cancelling that one cancels the task. TypeError for what is no coroutine.");
 static PyObject *run_coroutine_threadsafe(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -280,16 +281,22 @@ static PyObject *run_coroutine_threadsafe(PyObject *module, PyObject *const *arg
 
 /* ---- Setup ---- */
 
-static PyMethodDef functions[] = {
-    {"wrap_future", (PyCFunction)(void (*)(void))wrap_future, METH_FASTCALL | METH_KEYWORDS, wrap_future_doc},
-    {"run_coroutine_threadsafe", (PyCFunction)(void (*)(void))run_coroutine_threadsafe, METH_FASTCALL | METH_KEYWORDS,
-     run_coroutine_threadsafe_doc},
-    {NULL, NULL, 0, NULL},
+static const pa_corofn_def future_functions[] = {
+    {"wrap_future", "wrap_future", wrap_future, wrap_future_doc},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const pa_corofn_def task_functions[] = {
+    {"run_coroutine_threadsafe", "run_coroutine_threadsafe", run_coroutine_threadsafe, run_coroutine_threadsafe_doc},
+    {NULL, NULL, NULL, NULL},
 };
 
 int pa_threads_setup(PyObject *module, pa_state *st)
 {
     if (pa_import_from("functools", "partial", &st->partial) < 0 || pa_type_add_methods(st->EventLoop, loop_methods) < 0)
         return -1;
-    return PyModule_AddFunctions(module, functions) < 0 ? -1 : pa_corofn_add_functions(st, module, corofns);
+    return pa_pyfn_add_functions(st, module, "asyncio.futures", future_functions) < 0 ||
+                   pa_pyfn_add_functions(st, module, "asyncio.tasks", task_functions) < 0
+               ? -1
+               : pa_corofn_add_functions(st, module, corofns);
 }

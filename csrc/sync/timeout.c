@@ -13,6 +13,7 @@
 #include "sync/timeout.h"
 #include "sync/corofn.h"
 #include "sync/op.h"
+#include "sync/pyfn.h"
 #include "sync/traits.h"
 #include "core/deadline.h"
 #include "core/future_any.h"
@@ -628,7 +629,7 @@ static PyObject *call_visible(pa_state *st, PyObject *when)
     return when != NULL ? PyObject_CallOneArg((PyObject *)(st->joined_Timeout != NULL ? st->joined_Timeout : st->Timeout), when) : NULL;
 }
 
-PyDoc_STRVAR(timeout_doc, "timeout($module, /, delay)\n--\n\n"
+PyDoc_STRVAR(timeout_doc, "timeout(delay)\n--\n\n"
              "Return an asynchronous context manager that cancels its body after `delay` seconds\nand then raises TimeoutError; None for never.");
 static PyObject *timeout(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -650,7 +651,7 @@ static PyObject *timeout(PyObject *module, PyObject *const *args, Py_ssize_t nar
     return t != NULL ? (PyObject *)t : result;
 }
 
-PyDoc_STRVAR(timeout_at_doc, "timeout_at($module, /, when)\n--\n\n"
+PyDoc_STRVAR(timeout_at_doc, "timeout_at(when)\n--\n\n"
              "As timeout(), with the deadline in seconds on the loop's clock, as loop.time() tells it.");
 static PyObject *timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -664,10 +665,10 @@ static PyObject *timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t 
     return t != NULL || PyErr_Occurred() ? (PyObject *)t : call_visible(st, at);
 }
 
-static PyMethodDef functions[] = {
-    {"timeout", (PyCFunction)(void (*)(void))timeout, METH_FASTCALL | METH_KEYWORDS, timeout_doc},
-    {"timeout_at", (PyCFunction)(void (*)(void))timeout_at, METH_FASTCALL | METH_KEYWORDS, timeout_at_doc},
-    {NULL, NULL, 0, NULL},
+static const pa_corofn_def functions[] = {
+    {"timeout", "timeout", timeout, timeout_doc},
+    {"timeout_at", "timeout_at", timeout_at, timeout_at_doc},
+    {NULL, NULL, NULL, NULL},
 };
 
 /* ---- Setup ---- */
@@ -702,5 +703,5 @@ int pa_timeout_setup(PyObject *module, pa_state *st)
     st->Timeout = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     if (st->Timeout == NULL || import_states(st) < 0 || pa_corofn_add_methods(st, st->Timeout, timeout_corofns) < 0)
         return -1;
-    return PyModule_AddFunctions(module, functions) < 0 ? -1 : PyModule_AddType(module, st->Timeout);
+    return pa_pyfn_add_functions(st, module, "asyncio.timeouts", functions) < 0 ? -1 : PyModule_AddType(module, st->Timeout);
 }

@@ -72,7 +72,17 @@ static PyObject *use_waiting(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(own_methods_doc, "_own_methods($module, class, /)\n--\n\n"
+             "Give the class methods of its own, the same as those of the native type it derives from,\nwhich are called faster; return it.");
+static PyObject *own_methods(PyObject *module, PyObject *class)
+{
+    if (!PyType_Check(class))
+        return PyErr_Format(PyExc_TypeError, "_own_methods() takes a class, not %R", class);
+    return pa_override_own_methods(module, (PyTypeObject *)class) == 0 ? Py_NewRef(class) : NULL;
+}
+
 static PyMethodDef functions[] = {
+    {"_own_methods", own_methods, METH_O, own_methods_doc},
     {"_use_waiting", (PyCFunction)(void (*)(void))use_waiting, METH_VARARGS | METH_KEYWORDS, use_waiting_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -11,6 +11,9 @@ import execute
 import home
 from suites import BY_NAME, Program
 
+sys.path.append(str(home.HERE.parent))
+import measured  # noqa: E402: it is in the folder above
+
 REPEATS = 3
 AT_MOST = 25                # tests are repeated; the others count as failures
 BAD = ("fails", "fails, and alone on asyncio, too", "made a loop of asyncio's")
@@ -92,7 +95,7 @@ def describe(finding, way, log):
 
 def run_entry(entry, options, prefix):
     """Runs a suite or a program and prints what is found. Returns what is kept of it."""
-    kept = {"library": entry.name, "version": home.pinned(entry.name), "python": sys.version.split()[0], "ways": {}}
+    kept = {"library": entry.name, "version": home.pinned(entry.name), "python": sys.version.split()[0], **measured.stamp(), "ways": {}}
     if isinstance(entry, Program):
         run_program(entry, options, kept)
     else:
@@ -162,6 +165,7 @@ def main():
                         help="run nothing: write the results kept in FOLDER into docs/compatibility.md")
     options = parser.parse_args()
     options.way = options.way or list(execute.WAYS[1:])
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # not ignored, as in a shell's background job: tests send it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # takes the suite along
     if options.document:
         import document

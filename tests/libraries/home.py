@@ -17,9 +17,11 @@ ROOT = HERE.parent.parent
 PINS = HERE / "pins.txt"
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "pyasync" / "libraries"
 
-# What suites expect of a host: `localhost` in both families, and an address beside the loopback's.
+# What suites expect of a host: `localhost` in both families, and an address beside the loopback's. And of whom they are run by: not
+# of root, who may read what nobody may.
 NAMESPACE = """
-ip link set lo up && ip address add 198.51.100.1/24 dev lo && mount --bind "$0" /etc/hosts && exec "$@"
+ip link set lo up && ip address add 198.51.100.1/24 dev lo && mount --bind "$0" /etc/hosts &&
+exec setpriv --bounding-set=-dac_override,-dac_read_search "$@"
 """
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n198.51.100.1 elsewhere.test\n"
 
@@ -110,8 +112,8 @@ def namespace():
     hosts = CACHE / "hosts"
     hosts.parent.mkdir(parents=True, exist_ok=True)
     hosts.write_text(HOSTS)
-    reason = "iproute2's ip or util-linux's unshare is not installed"
-    if shutil.which("ip") and shutil.which("unshare"):
+    reason = "iproute2's ip or util-linux's unshare or setpriv is not installed"
+    if all(map(shutil.which, ("ip", "unshare", "setpriv"))):
         for options in (["--net", "--mount"], ["--map-root-user", "--net", "--mount"]):
             prefix = ["unshare", *options, "sh", "-c", NAMESPACE, str(hosts)]
             done = subprocess.run([*prefix, "true"], capture_output=True, text=True)

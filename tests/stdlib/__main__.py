@@ -14,6 +14,9 @@ import time
 import exempt
 import modes
 
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+import measured  # noqa: E402: it is in the folder above
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 COLUMNS = ("run", "passed", "failed", "not applicable", "no loop", "skipped")
@@ -165,13 +168,14 @@ def counts(judged):
     return found
 
 
-def keep(path, mode, judged):
-    """Writes the results; what is kept there of tests that were not run stays."""
+def keep(path, mode, judged, stamp):
+    """Writes the results; what is kept there of tests that were not run stays, if it is of the same pyasync."""
     path.parent.mkdir(exist_ok=True)
     classes = {name.rpartition(".")[0] for name in judged}
-    before = json.loads(path.read_text())["tests"] if path.exists() else {}
+    before = json.loads(path.read_text()) if path.exists() else {}
+    before = before["tests"] if before.get("commit") == stamp["commit"] else {}
     before = {name: result for name, result in before.items() if "<" not in name or name.rpartition(".")[0] not in classes}
-    path.write_text(json.dumps({"python": sys.version.split()[0], "mode": mode, "tests": before | judged}, indent=0))
+    path.write_text(json.dumps({"python": sys.version.split()[0], "mode": mode, **stamp, "tests": before | judged}, indent=0))
 
 
 def row(name, numbers):
@@ -181,13 +185,14 @@ def row(name, numbers):
 def main():
     parser = argparse.ArgumentParser(prog="python tests/stdlib", description="Runs CPython's own asyncio tests against pyasync.")
     parser.add_argument("what", nargs="*", metavar="FILE[.CLASS[.TEST]]", help="default: all of test.test_asyncio")
-    parser.add_argument("--mode", choices=(*modes.MODES, "asyncio"), action="append", help="default: loop, install and import")
+    parser.add_argument("--mode", choices=(*modes.MODES, "asyncio"), action="append", help="default: all but asyncio")
     parser.add_argument("--timeout", type=float, default=120, help="seconds a test may take (%(default)s)")
     parser.add_argument("--log", type=argparse.FileType("w"), default=sys.stderr, help="where failures are described")
     parser.add_argument("--save", type=pathlib.Path, metavar="FOLDER", help="keep the results there, for --document")
     parser.add_argument("--document", type=pathlib.Path, metavar="FOLDER",
                         help="run nothing: write the results kept in FOLDER into docs/compatibility.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # not ignored, as in a shell's background job: tests send it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # takes the worker along
     if options.document:
         import document
@@ -205,7 +210,7 @@ def main():
         chosen.setdefault(module, [])
         if rest:
             chosen[module].append(rest)
-    reasons = exempt.Reasons(HERE / "not_applicable.txt")
+    reasons, stamp = exempt.Reasons(HERE / "not_applicable.txt"), measured.stamp()
     failed = False
     for mode in options.mode or modes.MODES:
         version = "%d.%d" % sys.version_info[:2]
@@ -224,7 +229,7 @@ def main():
         if anyhow:
             print(f"{FAILS_ANYHOW}:", *anyhow, sep="\n    ")
         if options.save:
-            keep(options.save / f"{version}-{mode}.json", mode, everything)
+            keep(options.save / f"{version}-{mode}.json", mode, everything, stamp)
     if not options.what and set(options.mode or modes.MODES) == set(modes.MODES) and reasons.unused():
         print("not needed on this version, in not_applicable.txt:", *reasons.unused(), sep="\n    ")
     return failed

@@ -1,5 +1,4 @@
 """not_applicable.txt: which tests of CPython's suite say nothing about pyasync, and why."""
-import fnmatch
 import sys
 
 VERSION = "%d.%d" % sys.version_info[:2]
@@ -7,8 +6,7 @@ VERSION = "%d.%d" % sys.version_info[:2]
 
 class Reasons:
     """The file's entries. A line that begins in the first column and is no comment is a reason; the indented lines below it name
-    the tests, FILE.CLASS.TEST with * for any text. `[3.11 3.12]` after a name: on these versions only; `[types]`: in
-    these modes only."""
+    the tests, FILE.CLASS.TEST. `[3.11 3.12]` after a name: on these versions only; `[types]`: in these modes only."""
 
     def __init__(self, path):
         self.entries, self.used = [], set()
@@ -20,13 +18,13 @@ class Reasons:
                 reason = line.strip() if reason is None or self.entries and self.entries[-1][1] is reason else f"{reason} {line.strip()}"
                 continue
             name, _, versions = line.strip().partition(" ")
-            if reason is None or name.count(".") < 1:
+            if reason is None or name.count(".") != 2 or "*" in name:
                 raise ValueError(f"{path}:{number}: not a test with a reason: {line}")
             self.entries.append((name, reason, versions.strip("[] ").split()))
 
     def find(self, mode, module, cls, test):
-        for pattern, reason, only in self.entries:
-            if fnmatch.fnmatchcase(f"{module}.{cls}.{test}", pattern) and (not only or VERSION in only or mode in only):
+        for name, reason, only in self.entries:
+            if name == f"{module}.{cls}.{test}" and (not only or VERSION in only or mode in only):
                 return reason
         return None
 

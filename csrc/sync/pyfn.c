@@ -1,0 +1,208 @@
+/* See pyfn.h. Differs from a coroutine function (corofn.c) in that its code is real and can be written. */
+#include "sync/pyfn.h"
+#include "rt/override.h"
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    const pa_corofn_def *def;
+    PyObject *owner;    /* the type of a method; the module of a function */
+    PyObject *original; /* the function of asyncio's; a Python function unless a program put something else there */
+    PyObject *code;     /* what it had when this was made: pa_override_code() */
+    PyObject *dict;
+    PyObject *weakrefs;
+} pyfn;
+
+static PyObject *call_original(pyfn *fn, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *original = Py_NewRef(fn->original);
+    PyObject *result = PyObject_Vectorcall(original, args, nargsf, kwnames);
+    Py_DECREF(original);
+    return result;
+}
+
+static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pyfn *fn = (pyfn *)self;
+    if (pa_override_rewritten(fn->original, fn->code))
+        return call_original(fn, args, nargsf, kwnames);
+    return fn->def->call(fn->owner, args, PyVectorcall_NARGS(nargsf), kwnames);
+}
+
+static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pyfn *fn = (pyfn *)self;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (pa_override_rewritten(fn->original, fn->code))
+        return call_original(fn, args, nargsf, kwnames);
+    if (nargs == 0) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
+        return NULL;
+    }
+    PyTypeObject *owner = (PyTypeObject *)fn->owner;
+    if (Py_TYPE(args[0])->tp_base != owner && !PyObject_TypeCheck(args[0], owner)) {
+        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
+                     owner->tp_name, Py_TYPE(args[0])->tp_name);
+        return NULL;
+    }
+    return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+}
+
+static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
+{
+    return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
+}
+
+static PyObject *get_doc(PyObject *self, void *unused) { return pa_corofn_text(((pyfn *)self)->def); }
+
+static PyObject *get_text_signature(PyObject *self, void *unused) { return pa_corofn_text_signature(((pyfn *)self)->def); }
+
+static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((pyfn *)self)->def->name); }
+
+static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_FromString(((pyfn *)self)->def->qualname); }
+
+static PyObject *get_module(PyObject *self, void *unused) { return PyUnicode_FromString("pyasync"); }
+
+/* __code__ and what else one needs to call it. */
+static PyObject *get_of_original(PyObject *self, void *name) { return PyObject_GetAttrString(((pyfn *)self)->original, name); }
+
+static int set_code(PyObject *self, PyObject *value, void *name)
+{
+    if (value != NULL)
+        return PyObject_SetAttrString(((pyfn *)self)->original, name, value);
+    PyErr_SetString(PyExc_TypeError, "__code__ must be set to a code object");
+    return -1;
+}
+
+static PyObject *reduce(PyObject *self, PyObject *unused)
+{
+    pyfn *fn = (pyfn *)self;
+    if (!PyType_Check(fn->owner))
+        return PyUnicode_FromString(fn->def->qualname);
+    PyObject *builtins = PyImport_ImportModule("builtins");
+    PyObject *getattr = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
+    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, fn->owner, fn->def->name) : NULL;
+    Py_XDECREF(builtins);
+    return result;
+}
+
+static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((pyfn *)self)->def->qualname, self); }
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((pyfn *)self)->owner);
+    Py_VISIT(((pyfn *)self)->original);
+    Py_VISIT(((pyfn *)self)->code);
+    Py_VISIT(((pyfn *)self)->dict);
+    return 0;
+}
+
+/* Not of what a call needs: it may be called while the collector takes a cycle apart, and the module's end breaks it anyway. */
+static int clear(PyObject *self)
+{
+    Py_CLEAR(((pyfn *)self)->dict);
+    return 0;
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    pyfn *fn = (pyfn *)self;
+    PyObject_GC_UnTrack(self);
+    if (fn->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    Py_XDECREF(fn->dict);
+    Py_DECREF(fn->owner);
+    Py_DECREF(fn->original);
+    Py_DECREF(fn->code);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef getset[] = {
+    {"__name__", get_name, NULL, NULL, NULL},
+    {"__qualname__", get_qualname, NULL, NULL, NULL},
+    {"__module__", get_module, NULL, NULL, NULL},
+    {"__doc__", get_doc, NULL, NULL, NULL},
+    {"__text_signature__", get_text_signature, NULL, NULL, NULL},
+    {"__code__", get_of_original, set_code, NULL, "__code__"},
+    {"__globals__", get_of_original, NULL, NULL, "__globals__"},
+    {"__closure__", get_of_original, NULL, NULL, "__closure__"},
+    {"__defaults__", get_of_original, NULL, NULL, "__defaults__"},
+    {"__kwdefaults__", get_of_original, NULL, NULL, "__kwdefaults__"},
+    {"__annotations__", get_of_original, NULL, NULL, "__annotations__"},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(pyfn, vectorcall), Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(pyfn, weakrefs), Py_READONLY, NULL},
+    {"__dictoffset__", Py_T_PYSSIZET, offsetof(pyfn, dict), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"__reduce__", reduce, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, bind},
+    {Py_tp_repr, repr},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_traverse, traverse},
+    {Py_tp_clear, clear},
+    {Py_tp_getset, getset},
+    {Py_tp_members, members},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static int add(pa_state *st, PyObject *owner, PyObject *home, const pa_corofn_def *def)
+{
+    PyObject *original = PyObject_GetAttrString(home, def->name), *code = original != NULL ? pa_override_code(original) : NULL;
+    pyfn *fn = code != NULL ? PyObject_GC_New(pyfn, st->PyFunction) : NULL;
+    if (fn == NULL) {
+        Py_XDECREF(code);
+        Py_XDECREF(original);
+        return -1;
+    }
+    fn->vectorcall = PyType_Check(owner) ? call_method : call_function;
+    fn->def = def;
+    fn->owner = Py_NewRef(owner);
+    fn->original = original;
+    fn->code = code;
+    fn->dict = fn->weakrefs = NULL;
+    PyObject_GC_Track(fn);
+    int rc = PyObject_SetAttrString(owner, def->name, (PyObject *)fn);
+    Py_DECREF(fn);
+    return rc;
+}
+
+int pa_pyfn_add_functions(pa_state *st, PyObject *module, const char *home, const pa_corofn_def *def)
+{
+    PyObject *there = PyImport_ImportModule(home);
+    int rc = there != NULL ? 0 : -1;
+    for (; rc == 0 && def->name != NULL; def++)
+        rc = add(st, module, there, def);
+    Py_XDECREF(there);
+    return rc;
+}
+
+int pa_pyfn_add_method(pa_state *st, PyTypeObject *type, PyObject *original, const pa_corofn_def *def)
+{
+    return add(st, (PyObject *)type, original, def);
+}
+
+int pa_pyfn_setup(PyObject *module, pa_state *st)
+{
+    PyType_Spec spec = {"pyasync._core.function", sizeof(pyfn), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                            Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                        slots};
+    st->PyFunction = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return st->PyFunction != NULL ? 0 : -1;
+}

@@ -210,6 +210,8 @@ def test_a_result_lives_no_longer_than_whoever_awaited_it_wants(aio, loop, run):
             assert reference() is value
             del future, value
             assert reference() is None
+            if PY >= (3, 14):
+                continue                    # the iterator may be asked again, and has the future
             iterator = iter(done(loop, Value()))
             reference = None
             try:

@@ -535,7 +535,7 @@ static PyObject *op_next(PyObject *self)
         return value;
     if (value != Py_None) { /* whose StopIteration goes without saying */
         if (Py_REFCNT(self) == 1)
-            pa_future_lend_stop(((pa_op *)self)->st, value);
+            pa_future_lend_stop(((pa_op *)self)->st, value, NULL);
         else
             pa_future_end_iteration(value);
     }

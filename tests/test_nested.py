@@ -194,11 +194,14 @@ PROGRAMS = {
 }
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))}
+
+
 @functools.cache
 def output(package, way, name):
     text = textwrap.dedent(PROGRAMS[name]) + START.format(way=WAYS[way], package=package, name=way)
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+                          env=ENVIRONMENT)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -2,7 +2,9 @@
 and no other process: the same work on every run, which instructions.py needs.
 """
 import socket
+import ssl
 
+import native
 from harness import asyncio, case
 
 MESSAGE = bytes(i * 131 % 256 for i in range(1024))
@@ -90,6 +92,24 @@ async def pingpong_udp_1k(n):
         transport.close()
     await asyncio.sleep(0)
     return max(1, n // players) * players
+
+
+@case("pingpong_tls_1k", operation="round trip", about="two protocols of one loop hand 1 KiB to and fro over TLS")
+async def pingpong_tls_1k(n):
+    loop = asyncio.get_running_loop()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(native.certificate())
+    player = Player(n, loop.create_future())
+    server = await loop.create_server(Returner, "127.0.0.1", 0, ssl=context)
+    host, port = server.sockets[0].getsockname()
+    playing, _ = await loop.create_connection(lambda: player, host, port, ssl=ssl.create_default_context(cafile=native.certificate()),
+                                              server_hostname="localhost")
+    playing.write(MESSAGE)
+    await player.finished
+    playing.close()
+    server.close()
+    await server.wait_closed()
+    return n
 
 
 @case("pingpong_stream_1k", operation="round trip", about="two tasks of one loop hand 1 KiB to and fro through streams")

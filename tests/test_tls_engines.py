@@ -1,6 +1,7 @@
 """How pyasync encrypts: which engine a connection gets, and what only that engine could get wrong. The behaviour itself is tested with
 each engine by the other tests of TLS (`tls_engine` in tests/conftest.py)."""
 import asyncio
+import ctypes
 import gc
 import os
 import socket
@@ -123,6 +124,33 @@ def test_contexts_that_want_pythons_methods(alone, tls, side, how):
     assert alone(main) == ["bio", b"out", [b"in"]]
     if how is sslobject_class:
         assert {"read", "write"} <= set(Watched.seen)
+
+
+@sides
+def test_an_error_that_somebody_left_in_openssls_queue(alone, tls, tls_engine, side):
+    """It is not taken for one of the connection's: half a record is no error."""
+    if tls_engine != "openssl":
+        pytest.skip("Python's methods take it for theirs")
+
+    async def main(lab):
+        library = ctypes.PyDLL(ssl._ssl.__file__)
+        leave = library.BIO_new_file
+        leave.argtypes, leave.restype = [ctypes.c_char_p, ctypes.c_char_p], ctypes.c_void_p
+        p, peer = await secure(lab, tls, side)
+        peer.obj.write(b"whole")
+        record = peer.outgoing.read()
+        assert leave(b"/no/such/file", b"r") is None
+        await lab.send(peer.sock, record[:10])
+        await lab.ticks()
+        library.ERR_clear_error()                   # before the peer, which is Python's
+        await lab.send(peer.sock, record[10:])
+        await lab.until(lambda: [e for e in lab.log if "data" in e or "lost" in e])
+        got = [e for e in lab.log if "data" in e]
+        p.transport.abort()
+        peer.close()
+        await lab.seen("lost")
+        return got
+    assert alone(main) == [["data", b"whole"]]
 
 
 def test_an_engine_of_no_such_name(script, tls_engine):

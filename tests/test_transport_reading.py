@@ -1,12 +1,13 @@
 """Stream transports that read: pausing, end of file, Protocol and BufferedProtocol, and changing between them."""
 import array
+import asyncio
 import itertools
 import os
 import socket
 
 import pytest
 
-from lab import BufferedNoter, Noter, clean, connected, quiet, scenario, kinds, protocols
+from lab import BufferedNoter, Noter, clean, connected, quiet, reset, scenario, kinds, protocols
 from support import spin, spin_until
 
 
@@ -32,6 +33,37 @@ def test_pause_and_resume_reading(same, kind, buffered):
         return states
     got = same(scenario(main))
     assert got["result"] == [True, None, None, False, 1, None, None, True, False, None, None, False, False, None, None] and quiet(got)
+
+
+@kinds
+@protocols
+@pytest.mark.parametrize("end", ["eof", "reset"])
+def test_large_and_small_messages(same, kind, buffered, end):
+    """A read is made for as much as the one before brought, which may be too little or too much."""
+    sizes = [5, 4095, 4096, 4096, 4097, 1, 30000, 30000, 70000, 30000, 0x8000, 2, 5000, 70001, 4096]
+
+    async def main(lab):
+        got = []
+
+        def updated(p, n):
+            got.append(bytes(p.buffer[:n]))
+
+        hooks = {"buffer_updated": updated} if buffered else {"data_received": lambda p, data: got.append(data)}
+        p, peer = await lab.connect(kind, buffered=buffered, **hooks)
+        for turn, size in enumerate(sizes):
+            message = bytes((i * 7 + turn) % 251 for i in range(size))
+            sending = asyncio.ensure_future(lab.send(peer, message))
+            await lab.until(lambda: len(b"".join(got)) >= size)
+            await sending
+            assert b"".join(got) == message and {type(data) for data in got} == {bytes}
+            got.clear()
+        if end == "eof":
+            peer.close()
+        else:
+            reset(peer)
+        await lab.seen("lost")
+        lab.log = [entry for entry in lab.log if entry[0] != "data"]
+    same(scenario(main))
 
 
 @kinds

@@ -19,6 +19,7 @@ typedef int pa_ex_dup(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void *from
     FUNCTION(const char *, OpenSSL_version, (int))                                                                                          \
     FUNCTION(int, CRYPTO_get_ex_new_index, (int, long, void *, pa_ex_new *, pa_ex_dup *, pa_ex_free *))                                     \
     FUNCTION(void, ERR_clear_error, (void))                                                                                                 \
+    FUNCTION(unsigned long, ERR_peek_error, (void))                                                                                         \
     FUNCTION(int, SSL_read, (SSL *, void *, int))                                                                                           \
     FUNCTION(int, SSL_write, (SSL *, const void *, int))                                                                                    \
     FUNCTION(int, SSL_pending, (const SSL *))                                                                                               \

@@ -7,6 +7,8 @@ import weakref
 import _asyncio
 import pytest
 
+from support import PY
+
 ROUNDS = 300  # more than are kept
 
 
@@ -191,7 +193,7 @@ def test_a_stopiteration_has_the_handled_exception_as_context(aio, loop, run):
         except KeyError:
             assert await done(loop, 1) == 1
             inner = stop_of(loop, 2)
-        assert inner.__context__ is first
+        assert inner.__context__ is (first if PY < (3, 14) else None)
         assert await done(loop, 3) == 3
         return stop_of(loop, 4)
     assert run(main()).__context__ is None
@@ -208,6 +210,8 @@ def test_a_result_lives_no_longer_than_whoever_awaited_it_wants(aio, loop, run):
             assert reference() is value
             del future, value
             assert reference() is None
+            if PY >= (3, 14):
+                continue                    # the iterator may be asked again, and has the future
             iterator = iter(done(loop, Value()))
             reference = None
             try:

@@ -164,7 +164,7 @@ void pa_future_raise_stop(PyObject *value)
         PyErr_SetNone(PyExc_StopIteration);
         return;
     }
-    PyObject *handled = PyErr_GetHandledException();
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     raise_stop(value, handled);
     Py_XDECREF(handled);
 }
@@ -186,7 +186,7 @@ static PyObject *iter_next(PyObject *self)
         return NULL; /* an end without an exception stands for StopIteration(None) */
     }
     pa_state *st = Py_REFCNT(self) == 1 ? pa_type_state(Py_TYPE(self)) : NULL;
-    PyObject *handled = PyErr_GetHandledException();
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     if (st != NULL)
         pa_future_lend_stop(st, value, handled);
     else

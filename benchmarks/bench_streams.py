@@ -1,8 +1,9 @@
 """Streams: start_server, StreamReader and StreamWriter."""
 import socket
 
+import native
 from bench_echo import drive, c_server
-from harness import asyncio, case
+from harness import asyncio, case, floor_of
 
 
 async def echo(reader, writer):
@@ -35,7 +36,22 @@ async def stream_echo_100k(seconds):
     return await drive(await asyncio.start_server(echo, "127.0.0.1", 0), 10, 102400, seconds)
 
 
-@case("readline", operation="line", about="lines of 16 bytes that are in the reader already, 1,000 fed at a time")
+@floor_of
+def floor_of_lines(n):
+    """One and the same line again and again: no search, no bytes object made."""
+    line = b"0123456789abcde\n"
+    floor = native.floor()
+    reader = floor.Nothing()
+    reader.put(line)
+
+    async def lines():
+        for _ in range(n):
+            assert await reader.readline() == line
+        return n
+    return floor.switch([lines()])
+
+
+@case("readline", operation="line", floor=floor_of_lines, about="lines of 16 bytes that are in the reader already, 1,000 fed at a time")
 async def readline(n):
     line = b"0123456789abcde\n"
     rounds = max(1, n // 1000)

@@ -1,15 +1,26 @@
 """Locks, events and queues: what a program waits with."""
-from harness import asyncio, case
+import native
+from harness import asyncio, case, floor_of
 
 
-@case("lock_uncontended", operation="acquire", about="async with lock, nobody else wants it")
-async def lock_uncontended(n):
-    lock = asyncio.Lock()
+async def hold(lock, n):
     held = 0
     for _ in range(n):
         async with lock:
             held += 1
-    assert held == n and not lock.locked()
+    return held
+
+
+@floor_of
+def floor_of_lock(n):
+    floor = native.floor()
+    return floor.switch([hold(floor.Nothing(), n)])
+
+
+@case("lock_uncontended", operation="acquire", floor=floor_of_lock, about="async with lock, nobody else wants it")
+async def lock_uncontended(n):
+    lock = asyncio.Lock()
+    assert await hold(lock, n) == n and not lock.locked()
     return n
 
 
@@ -67,26 +78,37 @@ async def barrier_10(n):
     return each * 10
 
 
-@case("event_pingpong", operation="round trip", about="two tasks wake each other through two events")
-async def event_pingpong(n):
-    ping, pong = asyncio.Event(), asyncio.Event()
+async def answer(ping, pong, n):
     answered = 0
+    for _ in range(n):
+        await ping.wait()
+        ping.clear()
+        answered += 1
+        pong.set()
+    return answered
 
-    async def answer():
-        nonlocal answered
-        for _ in range(n):
-            await ping.wait()
-            ping.clear()
-            answered += 1
-            pong.set()
 
-    other = asyncio.create_task(answer())
+async def call(ping, pong, n):
     for _ in range(n):
         ping.set()
         await pong.wait()
         pong.clear()
-    await other
-    assert answered == n
+    return 0
+
+
+@floor_of
+def floor_of_events(n):
+    floor = native.floor()
+    ping, pong = floor.Nothing(), floor.Nothing()
+    return floor.switch([answer(ping, pong, n), call(ping, pong, n)])
+
+
+@case("event_pingpong", operation="round trip", floor=floor_of_events, about="two tasks wake each other through two events")
+async def event_pingpong(n):
+    ping, pong = asyncio.Event(), asyncio.Event()
+    other = asyncio.create_task(answer(ping, pong, n))
+    await call(ping, pong, n)
+    assert await other == n
     return n
 
 
@@ -124,7 +146,20 @@ async def through(queue, n):
     return n
 
 
-@case("queue", operation="item", about="one task puts, another gets, room for 100")
+@floor_of
+def floor_of_queue(n):
+    floor = native.floor()
+    queue = floor.Nothing()
+
+    async def both():
+        for i in range(n):
+            await queue.put(i)
+            assert await queue.get() == i
+        return n
+    return floor.switch([both()])
+
+
+@case("queue", operation="item", floor=floor_of_queue, about="one task puts, another gets, room for 100")
 async def queue(n):
     return await through(asyncio.Queue(100), n)
 

@@ -8,7 +8,8 @@ import math
 import random
 import sys
 
-from harness import asyncio, case
+import native
+from harness import asyncio, case, floor_of
 
 LEVELS = CHILDREN = 6
 LEAVES = CHILDREN ** LEVELS
@@ -52,6 +53,25 @@ async def with_gather(level, leaf):
     await asyncio.gather(*[with_gather(level - 1, leaf) for _ in range(CHILDREN)])
 
 
+async def with_floor(gather, level, leaf):
+    if level == 0:
+        return await leaf()
+    await gather(*[with_floor(gather, level - 1, leaf) for _ in range(CHILDREN)])
+    return 1
+
+
+@floor_of
+def floor_of_none(n):
+    """The coroutines alone, one after the other, where a loop has a level of the tree waiting at once."""
+    floor = native.floor()
+    trees = max(1, n // 10_000)
+    for _ in range(trees):
+        work = Workload()
+        floor.switch([with_floor(floor.gather, LEVELS, work.none)])
+        assert work.leaves == LEAVES
+    return trees
+
+
 async def with_group(level, leaf):
     if level == 0:
         return await leaf()
@@ -61,7 +81,7 @@ async def with_group(level, leaf):
 
 
 def tree_case(kind, suffix, grow, eager):
-    @case(f"tree_{kind}{suffix}", operation="tree", start=1,
+    @case(f"tree_{kind}{suffix}", operation="tree", start=1, floor=floor_of_none if kind == "none" and not suffix else None,
           about=f"async tree, {kind}, {'TaskGroup' if grow is with_group else 'gather'}{', eager tasks' if eager else ''}")
     async def tree(n):
         loop = asyncio.get_running_loop()

@@ -89,6 +89,7 @@ def _borrow(namespace, *sources):
                 namespace.setdefault(name, vars(source)[name])
 
 
+@_core._own_methods
 class EventLoop(_core.EventLoop, SocketMethods, TLSMethods, ProcessMethods, asyncio.BaseEventLoop):
     """asyncio's event loop with its engine in C."""
 

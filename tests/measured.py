@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 
 ROOT = pathlib.Path(__file__).parent.parent
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 SOURCES = ("csrc", "pyasync", "setup.py", "pyproject.toml")
 
 
@@ -34,3 +35,13 @@ def sentence(kept):
         whose = "" if len(found) == 1 else f" ({', '.join(dict.fromkeys(what for what, _ in runs))})"
         parts.append(f"{commit}{whose}, {' to '.join(dict.fromkeys((days[0], days[-1])))}")
     return f"Measured at commit {'; at commit '.join(parts)}.\n\n"
+
+
+def not_run(versions, wanted, found):
+    """What of wanted is missing in found, the (version, name) there are: a sentence, or nothing."""
+    parts = []
+    for version in versions:
+        missing = [name for name in wanted if (version, name) not in found]
+        if missing:
+            parts.append(f"{version}: {'all' if len(missing) == len(wanted) else ', '.join(missing)}")
+    return f"Not run there: {'; '.join(parts)}.\n\n" if parts else ""

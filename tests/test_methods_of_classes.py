@@ -7,7 +7,7 @@ import pytest
 import pyasync
 
 CALLED_OFTEN = [("Event", "set"), ("Lock", "release"), ("Semaphore", "release"), ("Condition", "notify"), ("Queue", "put_nowait"),
-                ("TaskGroup", "create_task"), ("Timeout", "reschedule"), ("StreamReader", "feed_data"),
+                ("TaskGroup", "_abort"), ("Timeout", "reschedule"), ("EventLoop", "call_soon"), ("StreamReader", "feed_data"),
                 ("StreamWriter", "write"), ("_core.SocketTransport", "write"), ("_core.DatagramTransport", "sendto"),
                 ("tls._SSLProtocolTransport", "write")]
 

@@ -38,7 +38,8 @@ def signature(function):
 
 
 def public(cls):
-    special = ("__await__", "__iter__", "__aenter__", "__aexit__", "__aiter__", "__class_getitem__", "__enter__", "__exit__", "__lt__", "__hash__")
+    special = ("__await__", "__iter__", "__aenter__", "__aexit__", "__aiter__", "__class_getitem__", "__enter__", "__exit__", "__lt__",
+               "__hash__")
     return [name for name in dir(cls) if not name.startswith("_") or name in special]
 
 
@@ -61,7 +62,8 @@ def test_members(name):
     """Every member of asyncio's class is there, of the same kind, and no other public ones are."""
     ours, original = getattr(pyasync, name), getattr(asyncio, name)
     missing = set(dir(original)) - set(dir(ours))
-    assert not missing or "EventLoop" in name and all(member.startswith(("_sock", "_make_self", "_close_self", "_read_from", "_process_self",
+    assert not missing or "EventLoop" in name and all(member.startswith(("_sock", "_make_self", "_close_self", "_read_from",
+                                                                         "_process_self",
                                                                          "_add", "_remove", "_signal", "_sendfile", "_child"))
                                                       for member in missing)
     # asyncio has these as attributes of its instances
@@ -110,7 +112,8 @@ def test_the_package_itself():
     exec("from pyasync import *", namespace)
     assert set(asyncio.__all__) - {n for n in asyncio.__all__ if "Policy" in n} <= set(namespace)
     assert set(pyasync.__all__) <= set(dir(pyasync))
-    for name in ("tasks", "futures", "events", "locks", "queues", "streams", "taskgroups", "timeouts", "threads", "subprocess", "runners", "unix_events"):
+    for name in ("tasks", "futures", "events", "locks", "queues", "streams", "taskgroups", "timeouts", "threads", "subprocess", "runners",
+                 "unix_events"):
         assert getattr(pyasync, name).__all__ == getattr(asyncio, name).__all__, name
 
 
@@ -185,7 +188,7 @@ def same_for_all(same, look):
 def test_pickling_objects(same):
     """None of them can be pickled, but for what asyncio's Python classes let through."""
     def look(aio, obj):
-        return [outcome(lambda: pickle.dumps(obj, protocol) and "pickled", text=False)[0] for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)]
+        return [outcome(lambda: pickle.dumps(obj, protocol) and "pickled", text=False)[0] for protocol in (2, 3, 4, 5)]
     same_for_all(same, look)
 
 
@@ -339,7 +342,8 @@ def test_repr_in_every_state(same):
                 seen.extend(scrub(repr(o)) for o in objects)
 
             async def main():
-                lock, event, condition, semaphore, bounded = aio.Lock(), aio.Event(), aio.Condition(), aio.Semaphore(1), aio.BoundedSemaphore(1)
+                lock, event, condition = aio.Lock(), aio.Event(), aio.Condition()
+                semaphore, bounded = aio.Semaphore(1), aio.BoundedSemaphore(1)
                 queue, priority, barrier = aio.Queue(1), aio.PriorityQueue(), aio.Barrier(2)
                 objects = [lock, event, condition, semaphore, bounded, queue, priority, barrier]
                 note(*objects)
@@ -351,7 +355,8 @@ def test_repr_in_every_state(same):
                 priority.put_nowait((1, "x"))
                 note(*objects)
                 waiting = [aio.create_task(w, name=f"w{i}") for i, w in enumerate(
-                    [lock.acquire(), event.wait(), condition.acquire(), semaphore.acquire(), bounded.acquire(), queue.put(2), queue.join(), barrier.wait()])]
+                    [lock.acquire(), event.wait(), condition.acquire(), semaphore.acquire(), bounded.acquire(), queue.put(2), queue.join(),
+                     barrier.wait()])]
                 await aio.sleep(0)
                 note(*objects)
                 for task in waiting[2:]:
@@ -420,7 +425,8 @@ def test_repr_of_futures_tasks_and_handles(same):
                 def __repr__(self):
                     return "<Named>"
             named = Named()
-            callbacks = [callback, print, named, named.method, functools.partial(callback, 1, x=2), functools.partial(named), lambda *a: None, Named,
+            callbacks = [callback, print, named, named.method, functools.partial(callback, 1, x=2), functools.partial(named),
+                         lambda *a: None, Named,
                          functools.partial(functools.partial(callback, "x" * 300), [1] * 100), [].append, str.upper]
             for function in callbacks:
                 future = loop.create_future()
@@ -448,7 +454,8 @@ def test_repr_of_futures_tasks_and_handles(same):
             async def wait(what):
                 return await what
             pending = loop.create_future()
-            tasks = [loop.create_task(wait(pending), name="one"), loop.create_task(none(), name=(1, 2)), loop.create_task(wait(aio.sleep(50)), name="")]
+            tasks = [loop.create_task(wait(pending), name="one"), loop.create_task(none(), name=(1, 2)),
+                     loop.create_task(wait(aio.sleep(50)), name="")]
             note(*tasks)
             spin(loop)
             note(*tasks, pending)
@@ -497,8 +504,8 @@ def test_init_subclass_and_set_name(same):
         class Named:
             def __set_name__(self, owner, name):
                 seen.append((owner.__name__, name))
-        for name in ("Future", "Task", "Queue", "Lock", "Event", "Condition", "Semaphore", "StreamReader", "StreamWriter", "StreamReaderProtocol",
-                     "TaskGroup", "Handle", "TimerHandle", "Runner", "Barrier"):
+        for name in ("Future", "Task", "Queue", "Lock", "Event", "Condition", "Semaphore", "StreamReader", "StreamWriter",
+                     "StreamReaderProtocol", "TaskGroup", "Handle", "TimerHandle", "Runner", "Barrier"):
             cls = types.new_class(f"My{name}", (Hook, getattr(aio, name)), {"tag": name}, lambda ns: ns.update(attribute=Named()))
             types.new_class(f"My{name}2", (cls,), {"tag": 2})
             seen.append(outcome(types.new_class, "X", (getattr(aio, name),), {"unknown": 1}, text=False))

@@ -13,7 +13,8 @@ import pytest
 from support import EAGER, callback, fresh_loop, rewritten_in_place, spin
 
 # What ddtrace wraps, by its path within the asyncio package.
-TARGETS = ["tasks.create_task", "tasks.shield", "tasks.as_completed", "tasks._wait", "tasks._GatheringFuture.__init__", "TaskGroup.create_task",
+TARGETS = ["tasks.create_task", "tasks.shield", "tasks.as_completed", "tasks._wait", "tasks._GatheringFuture.__init__",
+           "TaskGroup.create_task",
            "BaseEventLoop.create_task", "BaseEventLoop.call_exception_handler", "Handle._run", "BaseEventLoop.run_in_executor",
            "futures.wrap_future", "tasks.run_coroutine_threadsafe"]
 # pyasync.eager_task_factory is a Python function of its own, which asyncio.eager_task_factory becomes with install().
@@ -108,7 +109,8 @@ def test_every_step_runs_in_a_rewritten_handle(same):
 
 def test_what_a_tracer_reads(aio):
     """The code and what belongs to it are asyncio's; functions can carry attributes and be referred to weakly."""
-    for name in ("create_task", "shield", "gather", "ensure_future", "wrap_future", "run_coroutine_threadsafe", "timeout", "timeout_at", "as_completed"):
+    for name in ("create_task", "shield", "gather", "ensure_future", "wrap_future", "run_coroutine_threadsafe", "timeout", "timeout_at",
+                 "as_completed"):
         function, original = getattr(aio, name), getattr(asyncio, name)
         assert function.__code__.co_name == original.__code__.co_name and function.__kwdefaults__ == original.__kwdefaults__
         assert function.__defaults__ == original.__defaults__ and function.__closure__ == original.__closure__

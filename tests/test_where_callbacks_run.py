@@ -45,7 +45,8 @@ class Watcher:
                     watcher.note(f"{name}.{event}")
                 return self.buffer if event == "get_buffer" else None
             return call
-        events = ["connection_made", "connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing", "datagram_received",
+        events = ["connection_made", "connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing",
+                  "datagram_received",
                   "error_received", "pipe_data_received", "pipe_connection_lost", "process_exited"]
         if base is asyncio.BufferedProtocol:
             events += ["get_buffer", "buffer_updated"]
@@ -64,6 +65,9 @@ class Watcher:
 def watched(same, main, *args, order=True):
     """Everything that was noted: in order, or sorted where two ends take turns as the kernel likes."""
     def scenario(aio):
+        return contextvars.Context().run(play, aio)     # what runs in nobody's context leaves nothing behind for the next
+
+    def play(aio):
         with fresh_loop(aio) as loop:
             watcher = Watcher(loop)
 
@@ -179,7 +183,8 @@ async def operations(aio, loop, watcher):
     await in_context("task fails", lambda: loop.create_task(fails()) and None)
     await asyncio.sleep(0)
     loop.set_exception_handler(before)
-    concurrent = await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(in_context("threadsafe", watcher.note, "coroutine"), loop))
+    concurrent = await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(in_context("threadsafe", watcher.note, "coroutine"),
+                                                                                  loop))
     await asyncio.wrap_future(concurrent)
     await loop.shutdown_default_executor()
 
@@ -279,7 +284,8 @@ async def closing(aio, loop, watcher, how):
 
 async def server(aio, loop, watcher):
     accepting = await in_context("serves", lambda: loop.create_server(watcher.made("server's"), "127.0.0.1", 0))
-    transport, _ = await in_context("connects", lambda: loop.create_connection(watcher.made("client's"), *accepting.sockets[0].getsockname()))
+    transport, _ = await in_context("connects", lambda: loop.create_connection(watcher.made("client's"),
+                                                                               *accepting.sockets[0].getsockname()))
     await in_context("writes", transport.write, b"data")
     await until(lambda: any("server's.data" in n[0] for n in watcher.notes))
     await in_context("closes", transport.close)
@@ -312,7 +318,8 @@ async def datagrams(aio, loop, watcher):
     transport, _ = await in_context("binds", lambda: loop.create_datagram_endpoint(watcher.protocol("D", asyncio.DatagramProtocol),
                                                                                    local_addr=("127.0.0.1", 0)))
     address = transport.get_extra_info("sockname")
-    sender, _ = await in_context("sender", lambda: loop.create_datagram_endpoint(watcher.protocol("S", asyncio.DatagramProtocol), remote_addr=address))
+    sender, _ = await in_context("sender", lambda: loop.create_datagram_endpoint(watcher.protocol("S", asyncio.DatagramProtocol),
+                                                                                 remote_addr=address))
     await in_context("sends", sender.sendto, b"x")
     await until(lambda: any("received" in n[0] for n in watcher.notes))
     await in_context("closes", transport.close)
@@ -357,6 +364,8 @@ def test_in_order(same, name):
 
 @pytest.mark.parametrize("name", UNORDERED)
 def test_in_whatever_order(same, name):
+    if name == "processes" and not EAGER:
+        pytest.skip("3.11's asyncio learns of a child's end in a thread: it calls the protocol in an empty context")
     watched(same, UNORDERED[name], order=False)
 
 

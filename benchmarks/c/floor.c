@@ -1,10 +1,12 @@
-/* The floor under the scheduler benchmarks: what CPython itself needs to step a coroutine or to call a callback in its
- * context, with next to nothing around it. No handle, no task object, no registry, no poller, no error handling beyond
- * stopping: not a loop anybody could use, only the distance to zero.
+/* The floor under the scheduler benchmarks: what CPython itself needs to step a coroutine, to call a callback in its
+ * context or to await something, with next to nothing around it. No handle, no task object, no registry, no poller, no error
+ * handling beyond stopping: not a loop anybody could use, only the distance to zero.
  *
  *     await floor.sleep(0)         gives way once
  *     floor.switch(coroutines)     steps them in turn until all have returned; the sum of what they returned
  *     floor.Ring().call_soon(f, *args), .run()
+ *     floor.Nothing()              a lock, a queue, an event, a reader: has their methods, which do nothing
+ *     floor.gather(*coroutines)    runs one after the other to its end
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -205,7 +207,150 @@ static PyTypeObject ring_type = {
     .tp_methods = ring_methods,
 };
 
+/* ---- awaiting what is there already ---- */
+
+/* One awaitable for all whose result is None, and one that hands out `delivered` in one StopIteration, which is what 3.12 and later ask for. */
+static PyObject *finished, *delivery, *delivered;
+static PyStopIterationObject *stop;
+
+static PySendResult finished_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    (void)self, (void)value;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyObject *finished_next(PyObject *self)
+{
+    (void)self;
+    return NULL;
+}
+
+static PyAsyncMethods finished_async = {.am_await = PyObject_SelfIter, .am_send = finished_send};
+
+static PyTypeObject finished_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "floor.Finished",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_as_async = &finished_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = finished_next,
+};
+
+static PySendResult delivery_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    (void)self, (void)value;
+    *result = Py_NewRef(delivered);
+    return PYGEN_RETURN;
+}
+
+static PyObject *delivery_next(PyObject *self)
+{
+    (void)self;
+    Py_XSETREF(stop->value, Py_NewRef(delivered));
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(Py_NewRef((PyObject *)stop));
+#else
+    PyErr_SetObject(PyExc_StopIteration, (PyObject *)stop);
+#endif
+    return NULL;
+}
+
+static PyAsyncMethods delivery_async = {.am_await = PyObject_SelfIter, .am_send = delivery_send};
+
+static PyTypeObject delivery_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "floor.Delivery",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_as_async = &delivery_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = delivery_next,
+};
+
+static PyObject *nothing_enter(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return Py_NewRef(finished);
+}
+
+static PyObject *nothing_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)self, (void)args, (void)nargs;
+    return Py_NewRef(finished);
+}
+
+static PyObject *nothing_put(PyObject *self, PyObject *item)
+{
+    (void)self;
+    Py_XSETREF(delivered, Py_NewRef(item));
+    return Py_NewRef(finished);
+}
+
+static PyObject *nothing_get(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return Py_NewRef(delivery);
+}
+
+static PyObject *nothing_set(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    Py_RETURN_NONE;
+}
+
+static PyObject *nothing_wait(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return floor_sleep(self, NULL, 0);
+}
+
+static PyMethodDef nothing_methods[] = {
+    {"__aenter__", nothing_enter, METH_NOARGS, NULL},
+    {"__aexit__", (PyCFunction)(void (*)(void))nothing_exit, METH_FASTCALL, NULL},
+    {"put", nothing_put, METH_O, NULL},
+    {"get", nothing_get, METH_NOARGS, NULL},
+    {"readline", nothing_get, METH_NOARGS, NULL},
+    {"set", nothing_set, METH_NOARGS, NULL},
+    {"clear", nothing_set, METH_NOARGS, NULL},
+    {"wait", nothing_wait, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject nothing_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "floor.Nothing",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = PyType_GenericNew,
+    .tp_methods = nothing_methods,
+};
+
+static PyObject *floor_gather(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyObject *result = NULL;
+        if (PyIter_Send(args[i], Py_None, &result) != PYGEN_RETURN) {
+            Py_XDECREF(result);
+            return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_RuntimeError, "the floor cannot wait in gather()");
+        }
+        Py_DECREF(result);
+    }
+    return Py_NewRef(finished);
+}
+
+static int make_awaitables(void)
+{
+    if (PyType_Ready(&finished_type) < 0 || PyType_Ready(&delivery_type) < 0) {
+        return -1;
+    }
+    finished = PyObject_New(PyObject, &finished_type);
+    delivery = PyObject_New(PyObject, &delivery_type);
+    stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
+    return finished != NULL && delivery != NULL && stop != NULL ? 0 : -1;
+}
+
 static PyMethodDef floor_methods[] = {
+    {"gather", (PyCFunction)(void (*)(void))floor_gather, METH_FASTCALL, NULL},
     {"sleep", (PyCFunction)(void (*)(void))floor_sleep, METH_FASTCALL, NULL},
     {"switch", floor_switch, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -215,11 +360,11 @@ static struct PyModuleDef floor_module = {PyModuleDef_HEAD_INIT, .m_name = "floo
 
 PyMODINIT_FUNC PyInit_floor(void)
 {
-    if (PyType_Ready(&pause_type) < 0) {
+    if (PyType_Ready(&pause_type) < 0 || make_awaitables() < 0) {
         return NULL;
     }
     PyObject *module = PyModule_Create(&floor_module);
-    if (module != NULL && PyModule_AddType(module, &ring_type) < 0) {
+    if (module != NULL && (PyModule_AddType(module, &ring_type) < 0 || PyModule_AddType(module, &nothing_type) < 0)) {
         Py_CLEAR(module);
     }
     return module;

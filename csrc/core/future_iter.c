@@ -96,11 +96,11 @@ static void raise_stop(PyObject *value, PyObject *handled)
  * it can be in no cycle that is garbage.
  */
 
-void pa_future_lend_stop(pa_state *st, PyObject *value)
+void pa_future_lend_stop(pa_state *st, PyObject *value, PyObject *handled)
 {
     PyStopIterationObject *stop = (PyStopIterationObject *)st->stop;
     if (st->stop_lent) {
-        pa_future_raise_stop(value);
+        raise_stop(value, handled);
         return;
     }
     if (stop == NULL) {
@@ -116,9 +116,8 @@ void pa_future_lend_stop(pa_state *st, PyObject *value)
         stop->value = Py_NewRef(value);
     }
     st->stop_lent = true;
-    PyObject *handled = PyErr_GetHandledException();
     if (handled != NULL)
-        PyException_SetContext((PyObject *)stop, handled);
+        PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
     pa_err_restore(Py_NewRef((PyObject *)stop));
 }
 
@@ -165,7 +164,7 @@ void pa_future_raise_stop(PyObject *value)
         PyErr_SetNone(PyExc_StopIteration);
         return;
     }
-    PyObject *handled = PyErr_GetHandledException();
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     raise_stop(value, handled);
     Py_XDECREF(handled);
 }
@@ -187,10 +186,12 @@ static PyObject *iter_next(PyObject *self)
         return NULL; /* an end without an exception stands for StopIteration(None) */
     }
     pa_state *st = Py_REFCNT(self) == 1 ? pa_type_state(Py_TYPE(self)) : NULL;
+    PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
     if (st != NULL)
-        pa_future_lend_stop(st, value);
+        pa_future_lend_stop(st, value, handled);
     else
-        pa_future_raise_stop(value);
+        raise_stop(value, handled);
+    Py_XDECREF(handled);
     Py_DECREF(value);
     return NULL;
 }

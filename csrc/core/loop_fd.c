@@ -606,7 +606,7 @@ static int queue_event(pa_loop *loop, int fd, unsigned events)
     if (slot == NULL)
         return 0;
     if (slot->told & PA_POLL_ONCE)
-        slot->told = PA_POLL_ONCE;
+        pa_loop_was_reported(loop, fd);
     if (events & PA_POLL_IN && slot->reader != NULL) {
         if (queue_handle(loop, fd, PA_POLL_IN) < 0)
             return -1;

@@ -274,9 +274,9 @@ int pa_loop_put_handle(pa_loop *loop, int fd, unsigned event, PyObject *handle, 
 int pa_loop_drop_handle(pa_loop *loop, int fd, unsigned event);
 int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
-/* loop_wait.c: whether a Handle's wait may be told as PA_POLL_ONCE; what was reported of such a one gets reported again, for whoever did
- * not use it. Keeps a raised exception. */
-bool pa_loop_may_wait_once(pa_loop *loop);
+/* loop_wait.c: what was told as PA_POLL_ONCE has been reported; and what was reported of such gets reported again, for whoever did not use
+ * it, which keeps a raised exception. */
+void pa_loop_was_reported(pa_loop *loop, int fd);
 void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count);
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
 int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */

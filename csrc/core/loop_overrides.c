@@ -5,6 +5,7 @@
  * tp_setattro, which makes the next comparison fail at once.
  */
 #include "core/loop_impl.h"
+#include "rt/override.h"
 
 static int is_replaced(pa_loop *loop, PyObject *name)
 {
@@ -19,7 +20,7 @@ static int is_replaced(pa_loop *loop, PyObject *name)
         Py_XDECREF(mine);
         return -1;
     }
-    int replaced = mine != ours;
+    int replaced = !pa_override_same(mine, ours);
     Py_XDECREF(mine);
     Py_XDECREF(ours);
     return replaced;

@@ -8,12 +8,12 @@
  * is removed from the kernel, too.
  *
  * Level-triggered reports come again if nobody uses them, and these do not. So they are asked for again in all such cases: the operation
- * wants more (pa_loop_wait_again), a program's code between the poller and the Handle may pass over them (then nothing is told once, or
- * once more), or the tick fails. The loop's thread only.
+ * wants more (pa_loop_wait_again), a program's code between the poller and the Handle may pass over them (then nothing is told once, and
+ * what was is told anew), or the tick fails. The loop's thread only.
  */
 #include "core/loop_impl.h"
 
-bool pa_loop_may_wait_once(pa_loop *loop)
+static bool may_wait_once(pa_loop *loop)
 {
     return loop->selector == NULL && loop->poller != NULL && loop->poller_ops->once &&
            !(pa_loop_overrides(loop) & (PA_OVER_ADD_CALLBACK | PA_OVER_PROCESS_EVENTS | PA_OVER_RUN_ONCE | PA_OVER_HANDLE_RUN));
@@ -25,6 +25,13 @@ static bool is_silent(pa_loop *loop, int fd, unsigned event, PyObject *handle)
     if (fd >= loop->fds_len || loop->fds[fd].told != PA_POLL_ONCE)
         return false;
     return (event == PA_POLL_IN ? loop->fds[fd].reader : loop->fds[fd].writer) == handle;
+}
+
+void pa_loop_was_reported(pa_loop *loop, int fd)
+{
+    loop->fds[fd].told = PA_POLL_ONCE;
+    if (loop->over.bits & (PA_OVER_ADD_CALLBACK | PA_OVER_HANDLE_RUN)) /* since the wait began */
+        pa_loop_report_again(loop, &(pa_poll_event){.fd = fd}, 1);
 }
 
 void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count)
@@ -50,7 +57,7 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
     PyObject *nothing = PyTuple_New(0);
     PyObject *handle = nothing != NULL ? pa_handle_new(loop, callback, nothing, context) : NULL;
     Py_XDECREF(nothing);
-    if (handle != NULL && pa_loop_put_handle(loop, fd, event, handle, pa_loop_may_wait_once(loop)) < 0)
+    if (handle != NULL && pa_loop_put_handle(loop, fd, event, handle, may_wait_once(loop)) < 0)
         Py_CLEAR(handle);
     return handle;
 }
@@ -60,7 +67,7 @@ int pa_loop_wait_again(pa_loop *loop, int fd, unsigned event, PyObject *handle)
     if (loop->closed || !is_silent(loop, fd, event, handle))
         return 0;
     unsigned wanted = loop->fds[fd].wanted;
-    return pa_loop_want_as(loop, fd, wanted, wanted == event && pa_loop_may_wait_once(loop) ? wanted | PA_POLL_ONCE : wanted);
+    return pa_loop_want_as(loop, fd, wanted, wanted == event && may_wait_once(loop) ? wanted | PA_POLL_ONCE : wanted);
 }
 
 int pa_loop_wait_end(pa_loop *loop, int fd, unsigned event, PyObject *handle)

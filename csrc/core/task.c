@@ -291,9 +291,7 @@ int pa_task_cancel_waiter(pa_task *t, PyObject *msg)
             Py_LeaveRecursiveCall();
         }
     } else {
-        PyObject *args[] = {waiter, msg};
-        PyObject *answer = PyObject_VectorcallMethod(t->future.st->names.cancel, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                                     t->future.st->kw_msg);
+        PyObject *answer = PyObject_CallMethodOneArg(waiter, t->future.st->names.cancel, msg);
         rc = answer != NULL ? PyObject_IsTrue(answer) : -1;
         Py_XDECREF(answer);
     }

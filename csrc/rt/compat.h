@@ -243,6 +243,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_FUTURE_ITER_STAYS (PY_VERSION_HEX >= 0x030E0000)         /* the iterator of a done future may be asked again */
 #define PA_REFUSES_SECOND_INIT (PY_VERSION_HEX >= 0x030F0000)       /* RuntimeError for __init__ of an initialised future */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
+#define PA_STOP_HAS_CONTEXT (PY_VERSION_HEX < 0x030E0000)           /* the StopIteration of a result has the handled exception as context */
 #define PA_AWAIT_WARNS_OLD_THROW (PY_VERSION_HEX >= 0x030C0000)     /* throw(type, value, tb) is deprecated */
 #define PA_AWAIT_TAKES_STOP (PY_VERSION_HEX >= 0x030C0000)          /* a StopIteration that leaves the awaited is a result, whoever raised it */
 #define PA_THROW_STOP_AT_START (PY_VERSION_HEX >= 0x030C0000)       /* a StopIteration thrown into a coroutine not started stays one */

@@ -113,6 +113,44 @@ static void readable(void)
 
 CASE(readable_as_long_as_there_is_data) { each_backend(readable); }
 
+static void reported_once(void)
+{
+    enum { ONCE = PA_POLL_ONCE };
+    int fds[2], others[2], duplicate;
+    if (!ops->once) return;
+    pair(fds);
+    pair(others);
+    CHECK_INT(ops->set(poller, fds[0], 0, IN | ONCE), 0);
+    CHECK_INT(ready_bits(fds[0], 0), 0);
+    CHECK_INT(pa_sys_write(fds[1], "a", 1), 1);
+    CHECK_INT(ready_bits(fds[0], FOR_EVER), IN);
+    CHECK_INT(ready_bits(fds[0], 0), 0);
+    CHECK_INT(ops->set(poller, fds[0], ONCE, IN | ONCE), 0); /* asked for again: the data is still there */
+    CHECK_INT(ready_bits(fds[0], FOR_EVER), IN);
+    CHECK_INT(ops->set(poller, fds[0], ONCE, BOTH), 0); /* and as ever */
+    for (int i = 0; i < 2; i++) CHECK_INT(ready_bits(fds[0], FOR_EVER), BOTH);
+    CHECK_INT(ops->set(poller, fds[0], BOTH, OUT | ONCE), 0);
+    CHECK_INT(ready_bits(fds[0], FOR_EVER), OUT);
+    CHECK_INT(pa_sys_shutdown(fds[1], SHUT_RDWR), 0); /* not even a hang-up is reported then */
+    CHECK_INT(ready_bits(fds[0], 0), 0);
+    /* Another file under the number, while the one that was reported lives on. */
+    duplicate = pa_sys_dup(fds[0]);
+    CHECK_INT(dup2(others[0], fds[0]), fds[0]);
+    CHECK_INT(ops->set(poller, fds[0], ONCE, IN | ONCE), 0);
+    CHECK_INT(ready_bits(fds[0], 0), 0);
+    CHECK_INT(pa_sys_write(others[1], "b", 1), 1);
+    CHECK_INT(ready_bits(fds[0], FOR_EVER), IN);
+    CHECK_INT(ready_bits(fds[0], 0), 0);
+    CHECK_INT(pa_sys_close(fds[0]), 0);
+    CHECK_INT(ops->set(poller, fds[0], ONCE, IN | ONCE), -EBADF);
+    CHECK_INT(ops->set(poller, fds[0], ONCE, 0), 0);
+    CHECK_INT(pa_sys_close(duplicate), 0);
+    CHECK_INT(pa_sys_close(fds[1]), 0);
+    close_pair(others);
+}
+
+CASE(reported_once_where_that_is_known) { each_backend(reported_once); }
+
 static void writable(void)
 {
     int fds[2];

@@ -22,8 +22,10 @@ def write(folder):
     of_suites = [k for k in kept if "loop" in k["ways"] or "install" in k["ways"]]
     of_programs = [k for k in kept if k not in of_suites]
     stamp = measured.sentence([(f"{k['library']}, {k['python']}", k) for k in kept])
+    versions = [v for v in measured.VERSIONS if any("%d.%d" % version(k) == v for k in kept)]
+    missing = measured.not_run(versions, ORDER, {("%d.%d" % version(k), k["library"]) for k in kept})
     tables = suite_table(of_suites) + findings(of_suites) + failures(of_suites) + program_table(of_programs)
-    PAGE.write_text(before + BEGIN + stamp + tables + END + after)
+    PAGE.write_text(before + BEGIN + stamp + missing + tables + END + after)
 
 
 def version(kept):

@@ -18,7 +18,9 @@ def write(folder):
     _, _, after = rest.partition(END)
     if not after and not rest:
         raise SystemExit(f"{PAGE} has no mark for the tables")
-    PAGE.write_text(before + BEGIN + measured.sentence([(run["python"], run) for run in runs]) + _totals(runs) + "\n" + _files(runs) + END + after)
+    stamp = measured.sentence([(f"{run['python']} {run['mode']}", run) for run in runs])
+    missing = measured.not_run(measured.VERSIONS, modes.MODES, {("%d.%d" % _version(run), run["mode"]) for run in runs})
+    PAGE.write_text(before + BEGIN + stamp + _totals(runs) + "\n" + missing + _files(runs) + END + after)
 
 
 def _version(run):

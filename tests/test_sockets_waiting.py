@@ -6,6 +6,7 @@ import os
 import select
 import selectors
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -515,6 +516,37 @@ def test_a_class_patched_while_an_operation_waits(same, monkeypatch):
                 patch.setattr(socket.socket, "send", lambda self, data: 1 / 0)
                 return [*found, outcome(loop.run_until_complete, loop.sock_sendall(a, b"x"))]
     assert same(scenario)[0] == b"patched"
+
+
+PATCHED = """
+import _socket, importlib, socket, sys
+if sys.argv[1] == "method":
+    socket.socket.recv = lambda self, n: b"traced " + _socket.socket.recv(self, n)
+else:
+    class Traced(socket.socket):
+        def recv(self, n):
+            return b"traced " + super().recv(n)
+    socket.socket = Traced
+aio = importlib.import_module(sys.argv[2])
+a, b = [socket.socket(fileno=s.detach()) for s in socket.socketpair()]
+a.setblocking(False)
+async def main():
+    loop = aio.get_running_loop()
+    task = aio.create_task(loop.sock_recv(a, 10))
+    await aio.sleep(0)
+    b.send(b"x")
+    return await task
+print(aio.run(main()))
+"""
+
+
+@pytest.mark.parametrize("how", ["method", "class"])
+def test_a_class_patched_before_the_import(aio, how):
+    """A tracer that came first is asked, too."""
+    root = os.path.dirname(os.path.dirname(aio.__file__))
+    got = subprocess.run([sys.executable, "-c", PATCHED, how, aio.__name__], capture_output=True, text=True, timeout=30,
+                         env=os.environ | {"PYTHONPATH": root})
+    assert (got.returncode, got.stdout) == (0, "b'traced x'\n"), got.stderr
 
 
 def test_buffers_that_change_while_an_operation_waits(same):

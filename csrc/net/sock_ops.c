@@ -343,7 +343,7 @@ static int can_peek(pa_state *st, PyObject *sock)
 }
 
 /* Whether the first attempt of a plain socket would only raise BlockingIOError, which, with a text in the user's language, costs several
- * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error, which the kernel gives out once. */
+ * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error: the kernel gives it out once. */
 static int is_vain(pa_state *st, PyObject *sock, int fd)
 {
     int peeks = can_peek(st, sock);
@@ -761,9 +761,9 @@ static int find_ssl_socket(pa_state *st)
 }
 
 /* The C function of a method without arguments, which saves the call's way there. 0 or -1. */
-static int find_method(PyTypeObject *type, const char *name, PyCFunction *function)
+static int find_method(PyObject *type, const char *name, PyCFunction *function)
 {
-    PyObject *descr = PyObject_GetAttrString((PyObject *)type, name);
+    PyObject *descr = PyObject_GetAttrString(type, name);
     if (descr == NULL)
         return -1;
     const PyMethodDef *def = Py_IS_TYPE(descr, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)descr)->d_method : NULL;
@@ -780,13 +780,14 @@ int pa_sock_ops_setup(PyObject *module, pa_state *st)
 {
     static const char *const methods[] = {"recv", "recv_into", "recvfrom", "send", "fileno", "gettimeout", NULL};
     st->SockOp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &op_spec, NULL);
-    if (st->SockOp == NULL || find_ssl_socket(st) < 0 || pa_import_from("socket", "socket", &st->socket_class) < 0)
+    PyObject *base = NULL; /* socket.socket derives from it, and has its methods, unless a program patched it before we came */
+    if (st->SockOp == NULL || find_ssl_socket(st) < 0 || pa_import_from("socket", "socket", &st->socket_class) < 0 ||
+        pa_import_from("_socket", "socket", &base) < 0)
         return -1;
-    st->socket_methods = pa_override_originals((PyTypeObject *)st->socket_class, NULL, methods);
-    PyTypeObject *base = ((PyTypeObject *)st->socket_class)->tp_base;
-    st->socket_family = st->socket_methods != NULL ? PyObject_GetAttrString((PyObject *)base, "family") : NULL;
-    if (st->socket_family == NULL || find_method(base, "fileno", &st->socket_fileno) < 0 ||
-        find_method(base, "gettimeout", &st->socket_gettimeout) < 0)
-        return -1;
-    return pa_type_add_methods(st->EventLoop, loop_methods);
+    st->socket_methods = pa_override_originals((PyTypeObject *)base, NULL, methods);
+    st->socket_family = st->socket_methods != NULL ? PyObject_GetAttrString(base, "family") : NULL;
+    int found = st->socket_family != NULL && find_method(base, "fileno", &st->socket_fileno) == 0 &&
+                find_method(base, "gettimeout", &st->socket_gettimeout) == 0;
+    Py_DECREF(base);
+    return found ? pa_type_add_methods(st->EventLoop, loop_methods) : -1;
 }

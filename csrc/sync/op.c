@@ -88,6 +88,13 @@ static int op_clear(PyObject *self)
     return 0;
 }
 
+/* The collector's. Should C code still get at it while its surroundings are taken apart, it is closed. */
+static int op_tp_clear(PyObject *self)
+{
+    ((pa_op *)self)->status = DONE; /* it does not run: then somebody outside would hold it */
+    return op_clear(self);
+}
+
 /* It has come to its end. Keeps the raised exception: what is dropped here may be the last reference to anything. */
 static void finish(pa_op *op, int raised)
 {
@@ -742,10 +749,8 @@ static PyMemberDef op_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(op_doc, "What asyncio's coroutine functions that are native return: a coroutine without a frame.");
-
 static PyType_Slot op_slots[] = {
-    {Py_tp_doc, (void *)op_doc},
+    {Py_tp_doc, (void *)"What asyncio's coroutine functions that are native return: a coroutine without a frame."},
     {Py_am_await, op_await},
     {Py_am_send, op_send},
     {Py_tp_iternext, op_next},
@@ -753,7 +758,7 @@ static PyType_Slot op_slots[] = {
     {Py_tp_dealloc, op_dealloc},
     {Py_tp_finalize, op_finalize},
     {Py_tp_traverse, op_traverse},
-    {Py_tp_clear, op_clear},
+    {Py_tp_clear, op_tp_clear},
     {Py_tp_methods, op_methods},
     {Py_tp_getset, op_getset},
     {Py_tp_members, op_members},

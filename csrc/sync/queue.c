@@ -682,6 +682,7 @@ static int queue_traverse(PyObject *self, visitproc visit, void *arg)
 static int queue_clear(PyObject *self)
 {
     queue *q = (queue *)self;
+    q->plain = 0; /* should C code still get at it while the collector takes its surroundings apart */
     Py_CLEAR(q->bound.loop);
     Py_CLEAR(q->maxsize);
     Py_CLEAR(q->items);

@@ -308,6 +308,31 @@ def test_wrong_arguments(same):
     same(scenario)
 
 
+async def awaited(coroutine):
+    return await coroutine
+
+
+def test_what_fails_at_once_where_somebody_awaits_it(same):
+    """However the coroutine is run on: by the task itself, from another coroutine, by its methods."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop, socket.socket() as idle, socket.socket() as closed, socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            closed.close()
+            for s in (idle, listening):
+                s.setblocking(False)
+            found = []
+            for s in (idle, closed, listening):
+                for name, make in coroutines(loop, s).items():
+                    if s is not closed and name in ("recvfrom_into", "connect", "sendto"):
+                        continue
+                    found += [[name, outcome(way)] for way in (
+                        lambda: loop.run_until_complete(make()), lambda: loop.run_until_complete(awaited(make())),
+                        lambda: loop.run_until_complete(asyncio.wait_for(make(), 10)), lambda: make().send(None),
+                        lambda: next(make().__await__()))]
+            return found
+    same(scenario)
+
+
 class Odd:
     """Whatever it was given, and no more, of what a socket has."""
 

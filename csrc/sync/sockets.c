@@ -27,11 +27,14 @@ static PySendResult sock_run(pa_op *op, PyObject *thrown, PyObject **result)
     }
     const sock_kind *kind = (const sock_kind *)op->kind;
     PyObject *const args[] = {op->b, op->c}, *future;
-    int done = pa_sock_begin(op->self, kind->what, op->a, args, kind->count, result);
-    if (done != 0)
-        return done > 0 ? PYGEN_RETURN : PYGEN_ERROR;
-    future = *result;
-    op->step = WAITED;
+    int done = pa_sock_begin(op->self, kind->what, op->a, args, kind->count, &future);
+    if (done < 0)
+        return PYGEN_ERROR;
+    if (done > 0) {
+        *result = future;
+        return PYGEN_RETURN;
+    }
+    op->step = WAITED; /* and *result stays as it is: the future may have failed already */
     PySendResult how = pa_op_wait(op, future);
     Py_DECREF(future);
     return how;

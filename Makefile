@@ -12,7 +12,7 @@ help:
 	@echo "make build       build the extension in place"
 	@echo "make test        pyasync's own tests"
 	@echo "make stdlib      CPython's own asyncio tests on pyasync (a quarter of an hour)"
-	@echo "make libraries   libraries' own tests, and programs of theirs, on asyncio and on pyasync (an hour)"
+	@echo "make libraries   libraries' own tests, and programs of theirs, on asyncio and on pyasync (one or two hours)"
 	@echo "make bench       the benchmarks, against asyncio and other loops; TOPICS=... chooses some"
 	@echo "make profile     where the time of one case goes: CASE=$(CASE) LOOP=$(LOOP) TOOL=perf|py-spy|callgrind SECONDS=$(SECONDS);"
 	@echo "                 docs/performance.md says how to read what comes out"

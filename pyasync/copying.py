@@ -16,18 +16,27 @@ def _fields(cls):
 
 
 def _getstate(self):
-    state = dict(self.__dict__)
+    kept = object.__getstate__(self)
+    kept, slots = kept if isinstance(kept, tuple) else (kept, None)     # those of a subclass
+    state = dict(kept or {})
     for name in _fields(type(self)):
         value = getattr(self, name, _Waiters)                     # not set yet, or taken away
         if isinstance(value, _Waiters):                           # nobody waits for a new object
             value = deque(value) or _Waiters
         if value is not _Waiters:
             state[name] = value
-    return state
+    return (state, slots) if slots else state
 
 
 def _setstate(self, state):
+    state, slots = state if isinstance(state, tuple) else (state, None)
+    fields = _fields(type(self))
     for name, value in state.items():
+        if name in fields:
+            object.__setattr__(self, name, value)
+        else:
+            self.__dict__[name] = value                           # past a __setattr__ of the subclass, as for any object
+    for name, value in (slots or {}).items():
         setattr(self, name, value)
 
 

@@ -14,6 +14,7 @@ from .rebound import rebound
 _core._use_tls_engine(os.environ.get("PYASYNC_TLS") or "auto")
 
 
+@_core._own_methods
 class _SSLProtocolTransport(_core.SSLTransport, sslproto._SSLProtocolTransport):
     __module__ = "pyasync"
     __doc__ = "What the application has of a TLS connection."

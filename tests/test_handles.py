@@ -753,3 +753,20 @@ def test_a_signal_ends_the_wait(same):
                 signal.signal(signal.SIGALRM, before)
             return result
     assert same(scenario) == "raised"
+
+
+def test_a_callback_that_turns_debug_mode_on_and_fails(same):
+    """Its handle is older than debug mode and knows no source."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            seen = []
+            loop.set_exception_handler(lambda _, context: seen.append([sorted(context), context["handle"]._source_traceback]))
+
+            def fail():
+                loop.set_debug(True)
+                raise ValueError
+            loop.call_soon(fail)
+            spin(loop)
+            loop.set_debug(False)
+            return seen
+    same(scenario)

@@ -113,8 +113,8 @@ def test_document(command, tmp_path, monkeypatch):
     monkeypatch.setattr(command.document, "PAGE", page)
     results = tmp_path / "results"
     results.mkdir()
-    plain = {"passed": 2, "failed": 1, "failures": ["test_x.py::test_root"], "skipped": 1, "loops": {"pyasync": 0, "asyncio": 2, "other": 0},
-             "trouble": [], "findings": []}
+    plain = {"passed": 2, "failed": 1, "failures": ["test_x.py::test_root"], "skipped": 1,
+             "loops": {"pyasync": 0, "asyncio": 2, "other": 0}, "trouble": [], "findings": []}
     finding = {"test": "test_x.py::test_x", "verdict": "flaky", "asyncio": 3, "way": 1, "text": ""}
     loop = plain | {"passed": 1, "failed": 1, "findings": [finding], "loops": {"pyasync": 2, "asyncio": 0, "other": 0}}
     stamp = {"commit": "abc", "day": "2026-01-02"}
@@ -131,3 +131,4 @@ def test_document(command, tmp_path, monkeypatch):
     assert "| redis 2 | 3.13.0 | passed | FAILED |" in text
     assert "Measured at commit abc (aiohttp, 3.13.0), 2026-01-02; at commit def (redis, 3.13.0), 2026-01-02.\n" in text
     assert "Not run there: 3.13: aiojobs, pytest-asyncio, httpcore, starlette, tornado, pyzmq, websockets, asyncpg, " in text
+    assert "Nor: 3.13: aiohttp by install.\n" in text

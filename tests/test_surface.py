@@ -301,6 +301,32 @@ def test_a_subclass_is_copied_with_its_attributes(same):
     same(scenario)
 
 
+@pytest.mark.parametrize("name", ["Lock", "Queue", "Event", "Semaphore", "TaskGroup"])
+def test_a_subclass_is_copied_with_its_slots(same, name):
+    def scenario(aio):
+        class Slotted(getattr(aio, name)):
+            __slots__ = ("extra", "__hidden", "empty")
+
+            def __init__(self):
+                super().__init__()
+                self.extra, self.__hidden, self.noted = [1], 2, 3
+
+            def hidden(self):
+                return self.__hidden
+
+        class Guarded(Slotted):
+            def __setattr__(self, name, value):
+                if name == "noted" and not hasattr(self, "extra"):
+                    raise AttributeError("too early")
+                super().__setattr__(name, value)
+        out = []
+        for obj in (Slotted(), Guarded()):
+            for other in (copy.copy(obj), copy.deepcopy(obj)):
+                out.append([other.extra, other.extra is obj.extra, other.hidden(), other.noted, hasattr(other, "empty")])
+        return out
+    same(scenario)
+
+
 def test_weak_references(same):
     def look(aio, obj):
         return outcome(lambda: weakref.ref(obj)() is obj, text=False)

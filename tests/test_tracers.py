@@ -107,6 +107,26 @@ def test_every_step_runs_in_a_rewritten_handle(same):
     same(scenario)
 
 
+def test_a_handle_rewritten_while_the_loop_is_busy(same):
+    """What goes from tick to tick without a wait is traced from the next tick on."""
+    def scenario(aio):
+        seen = []
+
+        async def main():
+            await aio.sleep(0)
+            await aio.sleep(0)
+            with rewritten_in_place(asyncio.Handle._run, lambda handle: seen.append(len(handle._args))):
+                for _ in range(3):
+                    loop.call_soon(callback, 1, 2, 3)
+                    await aio.sleep(0)
+            loop.call_soon(callback, 1, 2, 3)
+            await aio.sleep(0)
+        with fresh_loop(aio) as loop:
+            loop.run_until_complete(main())
+        return seen.count(3)
+    same(scenario)
+
+
 def test_what_a_tracer_reads(aio):
     """The code and what belongs to it are asyncio's; functions can carry attributes and be referred to weakly."""
     for name in ("create_task", "shield", "gather", "ensure_future", "wrap_future", "run_coroutine_threadsafe", "timeout", "timeout_at",

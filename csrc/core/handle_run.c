@@ -146,11 +146,13 @@ static bool is_unseen(pa_loop *loop, PyObject *handle)
 /* What the callback raised is told of as of a Handle like the one that was there. 0 or -1. */
 static int report_unseen(pa_loop *loop, PyObject *callback, PyObject *args, PyObject *context)
 {
+    pa_state *st = loop->st;
     PyObject *raised = pa_err_take(), *handle = pa_handle_new(loop, callback, args, context);
     if (handle == NULL) {
         Py_XDECREF(raised);
         return -1;
     }
+    Py_SETREF(FIELD(handle, source_traceback), Py_NewRef(Py_None)); /* that one was made before the callback turned debug mode on */
     pa_err_restore(raised);
     int rc = pa_handle_report((PyObject *)loop, handle);
     Py_DECREF(handle);

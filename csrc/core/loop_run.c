@@ -327,6 +327,7 @@ static int run_plain_ticks(pa_loop *loop, bool more)
     while (rc == 0 && more && next_tick_is_native(loop)) {
         if (!next_tick_only_runs(loop))
             return 0;
+        pa_loop_notice_tracer(loop);
         rc = run_ready(loop);
     }
     if (rc == 0)

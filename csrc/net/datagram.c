@@ -20,6 +20,7 @@
 #include "net/transport.h"
 #include "rt/args.h"
 #include "rt/error.h"
+#include "rt/override.h"
 #include <errno.h>
 #include <netinet/in.h>
 
@@ -607,9 +608,9 @@ int pa_datagram_setup(PyObject *module, pa_state *st)
         return -1;
     int rc = -1;
     if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, pa_transport_methods) == 0 &&
-         pa_type_add_methods(base, pa_reading_methods) == 0 &&
-        pa_type_add_methods(base, pa_flow_methods) == 0 && pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
-        pa_type_add_getsets(base, datagram_getsets) == 0 && (st->DatagramTransport = make_public_class(base)) != NULL)
+        pa_type_add_methods(base, pa_reading_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
+        pa_type_add_getsets(base, pa_flow_getsets) == 0 && pa_type_add_getsets(base, datagram_getsets) == 0 &&
+        (st->DatagramTransport = make_public_class(base)) != NULL && pa_override_own_methods(module, st->DatagramTransport) == 0)
         rc = PyModule_AddObjectRef(module, "DatagramTransport", (PyObject *)st->DatagramTransport);
     Py_DECREF(base);
     return rc < 0 ? -1 : pa_type_add_methods(st->EventLoop, loop_methods);

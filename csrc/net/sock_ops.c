@@ -343,7 +343,7 @@ static int can_peek(pa_state *st, PyObject *sock)
 }
 
 /* Whether the first attempt of a plain socket would only raise BlockingIOError, which, with a text in the user's language, costs several
- * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error, which the kernel gives out once. */
+ * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error: the kernel gives it out once. */
 static int is_vain(pa_state *st, PyObject *sock, int fd)
 {
     int peeks = can_peek(st, sock);

@@ -170,10 +170,18 @@ static const char *look(pa_state *st)
 int pa_openssl_usable(pa_state *st)
 {
     if (!st->tls_looked) {
-        st->tls_looked = true;
+        /* The look runs Python code: another thread's first connection may come in between. It does without; if it must not, it looks
+         * for itself. */
+        if (st->tls_looking && st->tls_choice != PA_TLS_OPENSSL)
+            return 0;
+        st->tls_looking = true;
         const char *problem = look(st);
-        if (problem != NULL && (st->tls_reason = PyUnicode_FromString(problem)) == NULL)
+        PyObject *reason = problem != NULL ? PyUnicode_FromString(problem) : NULL;
+        st->tls_looking = false;
+        if (problem != NULL && reason == NULL)
             return -1;
+        Py_XSETREF(st->tls_reason, reason);
+        st->tls_looked = true;
     }
     if (st->tls_reason == NULL)
         return 1;

@@ -9,6 +9,7 @@
 #include "net/net.h"
 #include "rt/args.h"
 #include "rt/error.h"
+#include "rt/override.h"
 #include "rt/call.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -750,10 +751,10 @@ static int make_types(PyObject *module, pa_state *st)
     if (base == NULL)
         return -1;
     int rc = -1;
-    if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, stream_only_methods) == 0 && pa_type_add_methods(base, pa_reading_methods) == 0 &&
-        pa_type_add_methods(base, pa_stream_methods) == 0 && pa_type_add_methods(base, pa_flow_methods) == 0 &&
-        pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
-        (st->SocketTransport = make_public_class(base)) != NULL)
+    if (pa_type_add_methods(base, pa_transport_common_methods) == 0 && pa_type_add_methods(base, stream_only_methods) == 0 &&
+        pa_type_add_methods(base, pa_reading_methods) == 0 && pa_type_add_methods(base, pa_stream_methods) == 0 &&
+        pa_type_add_methods(base, pa_flow_methods) == 0 && pa_type_add_getsets(base, pa_flow_getsets) == 0 &&
+        (st->SocketTransport = make_public_class(base)) != NULL && pa_override_own_methods(module, st->SocketTransport) == 0)
         rc = PyModule_AddObjectRef(module, "SocketTransport", (PyObject *)st->SocketTransport);
     Py_DECREF(base);
     return rc;

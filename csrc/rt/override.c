@@ -7,8 +7,10 @@
 
 bool pa_override_same(PyObject *mine, PyObject *ours)
 {
-    return mine == ours || (mine != NULL && ours != NULL && Py_IS_TYPE(mine, &PyMethodDescr_Type) && Py_IS_TYPE(ours, &PyMethodDescr_Type) &&
-                            ((PyMethodDescrObject *)mine)->d_method == ((PyMethodDescrObject *)ours)->d_method);
+    if (mine == ours || mine == NULL || ours == NULL)
+        return mine == ours;
+    return Py_IS_TYPE(mine, &PyMethodDescr_Type) && Py_IS_TYPE(ours, &PyMethodDescr_Type) &&
+           ((PyMethodDescrObject *)mine)->d_method == ((PyMethodDescrObject *)ours)->d_method;
 }
 
 /* The C methods of `base` that the class does not define itself. Those in underscores are not called by their names. */

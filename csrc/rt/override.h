@@ -7,8 +7,8 @@
 /* Whether two attributes of classes are one: identical, or methods with the same C function (see pa_override_own_methods). */
 bool pa_override_same(PyObject *mine, PyObject *ours);
 
-/* Gives a Python class methods of its own, the same as those of the C types of `module` that come next in its MRO. The interpreter calls a C
- * method without ado (3.13: 170 instructions less) only on instances of exactly the class that it was made for. 0 or -1. */
+/* Gives a Python class methods of its own, the same as those of the C types of `module` that come next in its MRO. The interpreter calls
+ * a C method without ado (3.13: 170 instructions less) only on instances of exactly the class that it was made for. 0 or -1. */
 int pa_override_own_methods(PyObject *module, PyTypeObject *class);
 
 /* {name: what the class, or else `fallback` (may be NULL), has under it}; names that neither has are left out where `fallback` is NULL. New. */

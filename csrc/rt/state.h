@@ -96,6 +96,7 @@ typedef struct pa_state {
     PyObject *(*deadline_to_handle)(PyObject *owner, void *deadline);
     int tls_choice;             /* which engine TLS shall use: net/tls_engine.h */
     bool tls_looked;            /* whether OpenSSL can be driven directly: if so, tls_reason is NULL */
+    bool tls_looking;           /* a thread is finding out */
     struct { /* where a connection encrypts to; kept for the next one: net/tls_bytes.h */
         char *data;
         size_t cap;

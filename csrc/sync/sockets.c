@@ -1,5 +1,5 @@
-/* loop.sock_recv() and its kin: the coroutines around net/sock_ops.c. Arguments are looked at when the coroutine starts; one that can go on at
- * once never makes a future. sock_connect(), which resolves names, and sock_recvfrom_into() are in pyasync/sockets.py.
+/* loop.sock_recv() and its kin: the coroutines around net/sock_ops.c. Arguments are looked at when the coroutine starts; one that need
+ * not wait makes no future. sock_connect(), which resolves names, and sock_recvfrom_into() are in pyasync/sockets.py.
  */
 #include "sync/sockets.h"
 #include "sync/corofn.h"

@@ -4,7 +4,9 @@ Whatever fails may raise MemoryError; nothing may crash, now or in a later garba
 has to go on serving. The interpreter is short of memory exactly once each time, so that its own cleaning up works. --list names the cases.
 """
 import asyncio
+import contextlib
 import gc
+import socket
 import sys
 import warnings
 import weakref
@@ -19,6 +21,10 @@ CALM = 10    # so many runs in a row must be through before a case counts as swe
 IN_PYTHON = {"gather", "all_tasks"}  # asyncio's Python code runs, in which CPython then loses references: asyncio's own loop stays, too
 
 cases = {}
+pair = socket.socketpair()
+for sock in pair:
+    sock.setblocking(False)
+drain = bytearray(1 << 16)
 reports = []  # what the exception handler saw in the present run
 
 
@@ -219,6 +225,41 @@ def all_tasks(loop):
         tasks[2].get_name()
         asyncio.all_tasks(loop)
         list(loop._ready)
+    return act
+
+
+@case
+def sock_recv(loop):
+    here, there = pair
+    loop.create_task(loop.sock_recv(here, 10))
+
+    def act():
+        try:
+            ticks(loop, 2)
+            there.send(b"x" * 10)
+            ticks(loop, 4)
+        finally:
+            with contextlib.suppress(BlockingIOError, MemoryError):
+                here.recv(100)
+    return act
+
+
+@case
+def sock_sendall(loop):
+    here, there = pair
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            here.send(bytes(1 << 16))
+    loop.create_task(loop.sock_sendall(here, b"x" * 10))
+
+    def act():
+        try:
+            ticks(loop, 2)
+        finally:
+            with contextlib.suppress(BlockingIOError, MemoryError):
+                while there.recv_into(drain):
+                    pass
+        ticks(loop, 4)
     return act
 
 

@@ -23,7 +23,11 @@ def write(folder):
     of_programs = [k for k in kept if k not in of_suites]
     stamp = measured.sentence([(f"{k['library']}, {k['python']}", k) for k in kept])
     versions = [v for v in measured.VERSIONS if any("%d.%d" % version(k) == v for k in kept)]
-    missing = measured.not_run(versions, ORDER, {("%d.%d" % version(k), k["library"]) for k in kept})
+    found = {("%d.%d" % version(k), k["library"]): k["ways"] for k in kept}
+    missing = measured.not_run(versions, ORDER, found)
+    parts = [f"{v}: {name} by {way}" for (v, name), ways in found.items()
+             for way in getattr(suites.BY_NAME[name], "ways", ()) if way not in ways]
+    missing += f"Nor: {'; '.join(parts)}.\n\n" if parts else ""
     tables = suite_table(of_suites) + findings(of_suites) + failures(of_suites) + program_table(of_programs)
     PAGE.write_text(before + BEGIN + stamp + missing + tables + END + after)
 

@@ -43,17 +43,18 @@ async def rolled_back(pool):
 
 
 async def cancelled(pool):
-    """A query that is cancelled, and ones that time out: the server is told, and the connection serves on."""
+    """A query that is cancelled, and ones that time out: the server is told, and the connection serves on. The time-outs are for one query
+    each: asyncpg closes a connection where a query's time is up before the server has taken note of the cancellation before it."""
     async with pool.acquire() as connection:
         asleep = asyncio.create_task(connection.execute("select pg_sleep(60)"))
         await asyncio.sleep(0.1)
         asleep.cancel()
         outcome, = await asyncio.gather(asleep, return_exceptions=True)
-        result = [type(outcome).__name__]
+        result = [type(outcome).__name__, await connection.fetchval("select 40")]
         try:
             await connection.execute("select pg_sleep(60)", timeout=0.1)
         except TimeoutError:
-            result.append("timed out")
+            result += ["timed out", await connection.fetchval("select 41")]
         try:
             async with asyncio.timeout(0.1):
                 await connection.fetch("select pg_sleep(60)")

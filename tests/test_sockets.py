@@ -308,6 +308,17 @@ def test_wrong_arguments(same):
     same(scenario)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_PEEK_OFF")
+def test_sock_recvfrom_leaves_the_offset_of_peeks(aio, run, loop, pair):
+    so_peek_off = 42
+    a, b = pair
+    a.setsockopt(socket.SOL_SOCKET, so_peek_off, 0)
+    b.send(b"0123456789")
+    assert a.recv(4, socket.MSG_PEEK) == b"0123"
+    assert run(loop.sock_recvfrom(a, 2))[0] == b"01"
+    assert a.recv(2, socket.MSG_PEEK) == b"45"
+
+
 async def awaited(coroutine):
     return await coroutine
 

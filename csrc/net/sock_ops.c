@@ -331,7 +331,8 @@ static Py_ssize_t direct_send(pa_loop *loop, int fd, PyObject *arg, Py_ssize_t s
     return n;
 }
 
-/* Looking (MSG_PEEK) is harmless in these; CAN's sockets refuse it, AF_ALG's give away what they show. 1, 0 or -1. */
+/* Looking (MSG_PEEK) at no bytes, which moves no offset of SO_PEEK_OFF, is harmless in these; CAN's sockets refuse it, AF_ALG's give away
+ * what they show. 1, 0 or -1. */
 static int can_peek(pa_state *st, PyObject *sock)
 {
     PyObject *family = Py_TYPE(st->socket_family)->tp_descr_get(st->socket_family, sock, NULL);
@@ -349,8 +350,8 @@ static int is_vain(pa_state *st, PyObject *sock, int fd)
     int peeks = can_peek(st, sock);
     if (peeks <= 0)
         return peeks;
-    char first;
-    int rc = (int)pa_sys_recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    char nothing;
+    int rc = (int)pa_sys_recv(fd, &nothing, 0, MSG_PEEK | MSG_DONTWAIT);
     if (rc >= 0 || rc == -EAGAIN || rc == -EWOULDBLOCK)
         return rc < 0;
     pa_error_from_errno(rc);

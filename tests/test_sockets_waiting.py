@@ -1,6 +1,7 @@
 """What the sock_* coroutines leave behind in the poller: descriptors that are closed, reused, duplicated and handed on after they were
 waited for, and everything else that waits for the same ones meanwhile."""
 import asyncio
+import collections
 import contextlib
 import os
 import select
@@ -422,6 +423,31 @@ def test_a_report_that_somebody_looked_at_comes_again(aio, loop, pair):
         ready = [key.fd for key, _ in loop._selector.select(1)]
         assert a.fileno() in ready
         assert end(loop, task) == b"x"
+
+
+@pytest.mark.parametrize("how", ["clear", "pop", "popleft", "delete", "assign"])
+def test_a_report_that_somebody_takes_out_of_the_ready_handles_comes_again(aio, loop, pair, how):
+    def interrupt():
+        raise KeyboardInterrupt
+    first, second = pair
+    a, b = nonblocking_pair()
+    loop.add_reader(first, interrupt)
+    task = begin(loop, loop.sock_recv(a, 100))
+    second.send(b"x")
+    b.send(b"data")
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.remove_reader(first)
+    assert len(loop._ready) == 1 and not task.done()
+    if how == "delete":
+        del loop._ready[0]
+    elif how == "assign":
+        loop._ready = collections.deque()
+    else:
+        getattr(loop._ready, how)()
+    assert end(loop, task) == b"data"
+    a.close()
+    b.close()
 
 
 @pytest.mark.parametrize("early", [False, True])

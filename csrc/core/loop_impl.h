@@ -278,6 +278,7 @@ int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* q
  * it, which keeps a raised exception. */
 void pa_loop_was_reported(pa_loop *loop, int fd);
 void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count);
+void pa_loop_ready_is_taken(pa_loop *loop); /* a program takes Handles out of loop._ready, and may drop them: the same of all */
 PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
 int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
 /* After a fork, in the child: what we share with the parent (the poller, the wakeup, the signal pair) is replaced by our own. */

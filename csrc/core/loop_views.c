@@ -126,6 +126,7 @@ static PyObject *take(PyObject *self, pa_ready_ring *ring, size_t i)
 
 static int view_delete(PyObject *self, Py_ssize_t i, PyObject *value)
 {
+    pa_loop_ready_is_taken(((ready_view *)self)->loop);
     pa_ready_ring *ring = whole_ring(self);
     if (ring == NULL)
         return -1;
@@ -188,6 +189,7 @@ static PyObject *view_extend(PyObject *self, PyObject *handles)
 
 static PyObject *pop_at(PyObject *self, bool left)
 {
+    pa_loop_ready_is_taken(((ready_view *)self)->loop);
     pa_ready_ring *ring = whole_ring(self);
     if (ring == NULL)
         return NULL;
@@ -206,6 +208,7 @@ static int clear_ready(pa_loop *loop)
 {
     if (pa_loop_drain_inbox(loop) < 0)
         return -1;
+    pa_loop_ready_is_taken(loop);
     for (size_t n = pa_ready_ring_len(&loop->ready); n > 0 && pa_ready_ring_len(&loop->ready) > 0; n--) {
         pa_ready entry = pa_ready_ring_pop(&loop->ready);
         pa_ready_drop(&entry);

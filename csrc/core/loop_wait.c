@@ -9,7 +9,7 @@
  *
  * Level-triggered reports come again if nobody uses them, and these do not. So they are asked for again in all such cases: the operation
  * wants more (pa_loop_wait_again), a program's code between the poller and the Handle may pass over them (then nothing is told once, and
- * what was is told anew), or the tick fails. The loop's thread only.
+ * what was is told anew), it takes Handles out of loop._ready, or the tick fails. The loop's thread only.
  */
 #include "core/loop_impl.h"
 
@@ -46,6 +46,15 @@ void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count)
             PyErr_WriteUnraisable((PyObject *)loop);
     }
     pa_err_restore(raised);
+}
+
+void pa_loop_ready_is_taken(pa_loop *loop)
+{
+    if (!may_wait_once(loop)) /* then nothing is silent; a program that runs all Handles itself comes here for each */
+        return;
+    for (int fd = 0; fd < loop->fds_len; fd++)
+        if (loop->fds[fd].told == PA_POLL_ONCE && loop->fds[fd].wanted != 0)
+            pa_loop_report_again(loop, &(pa_poll_event){.fd = fd}, 1);
 }
 
 bool pa_loop_waits_natively(pa_loop *loop) { return !(pa_loop_overrides(loop) & PA_OVER_FDS); }

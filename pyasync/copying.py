@@ -30,12 +30,9 @@ def _getstate(self):
 
 def _setstate(self, state):
     state, slots = state if isinstance(state, tuple) else (state, None)
-    fields = _fields(type(self))
+    native = next(base for base in type(self).__mro__ if base.__module__ == _core.__name__)
     for name, value in state.items():
-        if name in fields:
-            object.__setattr__(self, name, value)
-        else:
-            self.__dict__[name] = value                           # past a __setattr__ of the subclass, as for any object
+        native.__setattr__(self, name, value)                     # past a subclass's, as for any object; ours has to see a method
     for name, value in (slots or {}).items():
         setattr(self, name, value)
 

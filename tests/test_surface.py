@@ -327,6 +327,32 @@ def test_a_subclass_is_copied_with_its_slots(same, name):
     same(scenario)
 
 
+def test_a_method_of_an_instances_own_is_copied(same):
+    def scenario(aio):
+        lock, queue, seen = aio.Lock(), aio.Queue(), []
+        lock.release = Remembering(seen, "release")
+        queue._put = Remembering(seen, "put")
+
+        async def main():
+            for tool in (copy.copy, copy.deepcopy):
+                other, line = tool(lock), tool(queue)
+                async with other:
+                    pass
+                line.put_nowait(1)
+                seen.append([other.locked(), other.release.seen is seen, line.qsize(), line._put.seen is seen])
+        aio.run(main())
+        return seen
+    same(scenario)
+
+
+class Remembering:
+    def __init__(self, seen, name):
+        self.seen, self.name = seen, name
+
+    def __call__(self, *args):
+        self.seen.append((self.name, len(args)))
+
+
 def test_weak_references(same):
     def look(aio, obj):
         return outcome(lambda: weakref.ref(obj)() is obj, text=False)

@@ -324,3 +324,44 @@ def test_the_registry_of_current_tasks_may_be_changed_between_two_steps(aio, loo
     finally:
         tasks.clear()
     everyone_says(aio, None, loop)
+
+
+def test_what_ends_after_a_step_sees_no_current_task(same):
+    """A task or future that only the loop holds, and what these hold, end between two steps."""
+    def scenario(aio):
+        seen = []
+
+        def look(what):
+            seen.append((what, asyncio.current_task() is None))
+
+        class Value:
+            def __init__(self, what):
+                self.what = what
+
+            def __del__(self):
+                look(self.what)
+
+        async def give(value):
+            await aio.sleep(0)
+            return value
+
+        async def main():
+            loop = aio.get_running_loop()
+            task = loop.create_task(give(Value("result of a task")))
+            await task
+            del task
+            seen.append("went on")
+            await aio.sleep(0)
+            future = loop.create_future()
+            loop.call_soon(future.set_result, [Value("result of a future")])
+            await future
+            del future
+            seen.append("went on")
+            await aio.sleep(0)
+            watch = weakref.ref(loop.create_task(give(None)), lambda ref: look("task"))
+            loop.create_task(give(Value("result of nobody's task")))
+            for _ in range(4):
+                await aio.sleep(0)
+            return watch() is None
+        return aio.run(main()), seen
+    same(scenario)

@@ -123,6 +123,10 @@ int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *ta
     if (!is_stale(native))
         return enter(st, loop, task);
     PyObject *stale = native->current;
+    if (Py_REFCNT(stale) == 2) { /* ours and the entry's: it ends now, and with it what it holds, and no task is current then */
+        int rc = pa_current_flush(native);
+        return rc == 0 ? enter(st, loop, task) : rc;
+    }
     native->current = NULL;
     int rc = stale != task ? replace(st, native, task) : 0;
     Py_DECREF(stale);

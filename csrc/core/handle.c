@@ -493,6 +493,7 @@ void pa_handle_reuse(pa_loop *loop, PyObject *self)
     pa_constant_drop(Py_False);
     pa_constant_drop(Py_None);
     pa_constant_drop(Py_None);
+    pa_object_end(self);
     if (loop->closed || !keep(&loop->free_handles, self)) {
         st->Handle->tp_free(self);
         Py_DECREF(st->Handle);

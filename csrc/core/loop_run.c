@@ -8,6 +8,7 @@
  * The poller is not asked when it could not say anything new: nothing is watched but the loop's own wakeup, and we would not wait.
  * The thread state is given up only while waiting.
  */
+#include "core/future.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/error.h"
@@ -107,6 +108,9 @@ static int run_entry(pa_loop *loop, pa_ready *entry)
         break;
     case PA_READY_WAKEUP:
         rc = pa_task_wakeup(loop, entry->a, entry->b);
+        /* With this entry the future ends, and what it alone holds may look for the current task while it does. */
+        if (rc == 0 && Py_REFCNT(entry->b) == 1 && pa_future_holds_alone(entry->b))
+            rc = pa_loop_flush_current(loop);
         break;
     case PA_READY_CALLBACK:
         rc = run_callback(loop, entry);

@@ -145,6 +145,16 @@ static inline void pa_object_revive(PyObject *obj)
     _Py_NewReference(obj);
 }
 
+/* The only reference to an object ends without its deallocator, for its memory goes on to another. A debug build counts references. */
+static inline void pa_object_end(PyObject *obj)
+{
+#ifdef Py_REF_DEBUG
+    Py_SET_REFCNT(obj, 2);
+    Py_DECREF(obj);
+#endif
+    (void)obj;
+}
+
 /* So that the type's version can be compared later; without one (they can run out) whoever compares must look again each time. */
 static inline void pa_type_assign_version(PyTypeObject *type)
 {

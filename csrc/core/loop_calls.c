@@ -158,7 +158,8 @@ PyObject *pa_calls_later(pa_state *st, PyObject *loop, PyObject *delay, PyObject
         return add_timer(native, NULL, pa_calls_clock() + PyFloat_AS_DOUBLE(delay), callback,
                          PyTuple_Pack(second != NULL ? 2 : first != NULL ? 1 : 0, first, second));
     PyObject *args[] = {NULL, loop, delay, callback, first, second};
-    return PyObject_VectorcallMethod(st->names.call_later, args + 1, (second != NULL ? 5 : first != NULL ? 4 : 3) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    size_t nargs = second != NULL ? 5 : first != NULL ? 4 : 3;
+    return PyObject_VectorcallMethod(st->names.call_later, args + 1, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 int pa_calls_cancel(pa_state *st, PyObject *handle)

@@ -238,7 +238,8 @@ int pa_handle_raise_missing(PyObject *self, const char *name);
 
 /* ---- Errors (loop_errors.c) ---- */
 
-/* "Exception in callback ...", as Handle._run reports what is raised now. loop: NULL for a handle without one. 0; -1 if it ends the loop or the handler raised. */
+/* "Exception in callback ...", as Handle._run reports what is raised now. loop: NULL for a handle without one. 0; -1 if it ends the loop or
+ * the handler raised. */
 int pa_handle_report(PyObject *loop, PyObject *handle);
 
 /* ---- Running (loop_run.c) ---- */

@@ -7,7 +7,8 @@
  *   `shared`     a bytearray, once somebody has looked at reader._buffer: from then on it holds the bytes, as asyncio's does, and may be
  *                changed by anybody. When it is empty and nobody else has it any more, we are back at nowhere.
  *
- * Functions that return -1 or NULL raised an exception and changed nothing. None runs user code, unless `shared` is of a class derived from bytearray.
+ * Functions that return -1 or NULL raised an exception and changed nothing. None runs user code, unless `shared` is of a class derived
+ * from bytearray.
  */
 #ifndef PA_STREAMS_BUFFER_H
 #define PA_STREAMS_BUFFER_H

@@ -57,7 +57,8 @@ static int adopt(pa_group *g, PyObject *task)
     if (rc < 0)
         return -1;
     if (done)
-        return pa_group_has_own_methods(g) ? pa_group_task_done(g, task) : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
+        return pa_group_has_own_methods(g) ? pa_group_task_done(g, task)
+                                           : pa_call_nothing(PyObject_CallMethodOneArg((PyObject *)g, st->names._on_task_done, task));
     /* until 3.11 in the other order, which shows where one of them fails */
     rc = PA_HAS_EAGER_TASKS ? add_task(g, task) : observe_task(g, task);
     if (rc == 0)

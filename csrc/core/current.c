@@ -120,13 +120,12 @@ static int is_stale(const pa_loop *loop) { return loop != NULL && loop->current 
 
 int pa_current_enter(pa_state *st, PyObject *loop, pa_loop *native, PyObject *task)
 {
+    /* Ours and the entry's: it ends now, and with it what it holds, and no task is current then. */
+    if (is_stale(native) && Py_REFCNT(native->current) == 2 && pa_current_flush(native) < 0)
+        return -1;
     if (!is_stale(native))
         return enter(st, loop, task);
     PyObject *stale = native->current;
-    if (Py_REFCNT(stale) == 2) { /* ours and the entry's: it ends now, and with it what it holds, and no task is current then */
-        int rc = pa_current_flush(native);
-        return rc == 0 ? enter(st, loop, task) : rc;
-    }
     native->current = NULL;
     int rc = stale != task ? replace(st, native, task) : 0;
     Py_DECREF(stale);

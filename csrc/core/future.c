@@ -554,12 +554,6 @@ int pa_future_when_done(PyObject *future, PyObject *callback, PyObject *context)
 
 int pa_future_done(PyObject *future) { return pa_future_find(future)->state != PA_FUTURE_PENDING; }
 
-int pa_future_holds_alone(PyObject *future)
-{
-    PyObject *value = pa_future_find(future)->value;
-    return value != NULL && Py_REFCNT(value) == 1 && (PyObject_IS_GC(value) || Py_TYPE(value)->tp_flags & Py_TPFLAGS_HEAPTYPE);
-}
-
 /* ---- Setup ---- */
 
 PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"

@@ -14,8 +14,6 @@ int pa_future_set_exception(PyObject *future, PyObject *exception); /* an except
 int pa_future_resolve(PyObject *future, PyObject *result);
 int pa_future_reject(PyObject *future, PyObject *exception);
 int pa_future_done(PyObject *future);
-/* Whether code may run when a native future lets go of its result or exception: it has the last reference to what is no plain value. */
-int pa_future_holds_alone(PyObject *future);
 /* add_done_callback(callback, context=context), of a pending one. 0 or -1 with MemoryError. */
 int pa_future_when_done(PyObject *future, PyObject *callback, PyObject *context);
 

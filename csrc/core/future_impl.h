@@ -84,6 +84,13 @@ static inline pa_task *pa_task_find(PyObject *obj)
     return f != NULL && f->is_task ? (pa_task *)f : NULL;
 }
 
+/* Whether code may run when a native future lets go of its result or exception: it has the last reference to what is no plain value. */
+static inline bool pa_future_holds_alone(PyObject *future)
+{
+    PyObject *value = pa_future_find(future)->value;
+    return value != NULL && Py_REFCNT(value) == 1 && Py_TYPE(value)->tp_flags & (Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HEAPTYPE);
+}
+
 static inline int pa_future_is_exact(PyObject *obj)
 {
     destructor dealloc = Py_TYPE(obj)->tp_dealloc;

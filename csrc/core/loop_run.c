@@ -8,7 +8,7 @@
  * The poller is not asked when it could not say anything new: nothing is watched but the loop's own wakeup, and we would not wait.
  * The thread state is given up only while waiting.
  */
-#include "core/future.h"
+#include "core/future_impl.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/error.h"

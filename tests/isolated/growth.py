@@ -29,6 +29,15 @@ REST = 3                                        # rounds without a change that e
 SMALLEST = {"heap bytes": 16}                   # what the smallest leak adds to a counter in a round, if it is not 1
 
 
+def without_chunk_cache():
+    """Starts anew with glibc's cache of freed chunks off: it counts them as in use, up to seven of each size, and where sizes depend on
+    the moment (what a socket took at once) it fills for longer than we look."""
+    tunables, setting = os.environ.get("GLIBC_TUNABLES", ""), "glibc.malloc.tcache_count=0"
+    if setting not in tunables:
+        environment = os.environ | {"GLIBC_TUNABLES": f"{tunables}:{setting}".strip(":")}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 class Mallinfo2(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in
                 "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
@@ -133,6 +142,7 @@ def main():
     if args.list:
         print(*CASES, sep="\n")
         return 0
+    without_chunk_cache()
     m = importlib.import_module(args.on)
     if args.self_test:
         kept = []

@@ -195,6 +195,7 @@ pyasync.install()
 pyasync.install()
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60      # a busy machine is told of, too
     reader = asyncio.StreamReader()
     assert type(reader) is pyasync.StreamReader and isinstance(reader, asyncio.StreamReader) and isinstance(reader, before[0])
     assert isinstance(before[0](), asyncio.StreamReader) and issubclass(before[2], asyncio.StreamReaderProtocol)

@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LOOP = re.compile(r"\[loop: ([\w.]+)\]")
+SLOW = re.compile(r"^Executing <.*> took \d+\.\d+ seconds\n", re.M)      # debug mode says so of any callback on a busy machine
 
 
 def run(*command):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-W", "default", *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, SLOW.sub("", done.stderr)) == (0, "")
     return done.stdout
 
 

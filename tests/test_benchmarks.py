@@ -35,8 +35,8 @@ async def run(case):
     return sample.operations
 for case in harness.CASES.values():
     name, at, size = case.name.partition("@")
-    if at and size not in ("10", "100"):
-        continue
+    if at and size not in ("10", "100") or case.name == "aiohttp" and hasattr(sys, "gettotalrefcount"):
+        continue        # a debug CPython tracks an object of multidict's wheels that is not filled yet, on any loop: SIGSEGV
     with column.runner() as runner:
         counts[case.name] = runner.run(run(case))
 print(json.dumps(counts))

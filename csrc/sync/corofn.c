@@ -131,17 +131,18 @@ static PyObject *get_signature(PyObject *self, void *name)
     return result;
 }
 
-static PyObject *reduce(PyObject *self, PyObject *unused)
+PyObject *pa_corofn_reduce(const pa_corofn_def *def, PyObject *owner)
 {
-    corofn *fn = (corofn *)self;
-    if (!PyType_Check(fn->owner))
-        return PyUnicode_FromString(fn->def->qualname);
+    if (!PyType_Check(owner))
+        return PyUnicode_FromString(def->qualname);
     PyObject *builtins = PyImport_ImportModule("builtins");
     PyObject *getattr = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
-    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, fn->owner, fn->def->name) : NULL;
+    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, owner, def->name) : NULL;
     Py_XDECREF(builtins);
     return result;
 }
+
+static PyObject *reduce(PyObject *self, PyObject *unused) { return pa_corofn_reduce(((corofn *)self)->def, ((corofn *)self)->owner); }
 
 static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((corofn *)self)->def->qualname, self); }
 

@@ -33,6 +33,9 @@ static inline int pa_corofn_no_args(const char *name, Py_ssize_t nargs, PyObject
 PyObject *pa_corofn_text(const pa_corofn_def *def);
 PyObject *pa_corofn_text_signature(const pa_corofn_def *def);
 
+/* What __reduce__ returns: a function is found by its name, a method as its type's attribute. New. */
+PyObject *pa_corofn_reduce(const pa_corofn_def *def, PyObject *owner);
+
 /* Frees what is kept for reuse. */
 void pa_corofn_free_lists(pa_state *st);
 

@@ -74,17 +74,7 @@ static int set_code(PyObject *self, PyObject *value, void *name)
     return -1;
 }
 
-static PyObject *reduce(PyObject *self, PyObject *unused)
-{
-    pyfn *fn = (pyfn *)self;
-    if (!PyType_Check(fn->owner))
-        return PyUnicode_FromString(fn->def->qualname);
-    PyObject *builtins = PyImport_ImportModule("builtins");
-    PyObject *getattr = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
-    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, fn->owner, fn->def->name) : NULL;
-    Py_XDECREF(builtins);
-    return result;
-}
+static PyObject *reduce(PyObject *self, PyObject *unused) { return pa_corofn_reduce(((pyfn *)self)->def, ((pyfn *)self)->owner); }
 
 static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((pyfn *)self)->def->qualname, self); }
 

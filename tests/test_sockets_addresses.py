@@ -166,6 +166,7 @@ def test_what_is_accepted(same, tmp_path, family, default):
             spin(loop, 2)
             listener.shutdown(socket.SHUT_RDWR) if sys.platform == "linux" else listener.close()
             found.append(outcome(loop.run_until_complete, asyncio.wait_for(task, 1)))
+            client.setblocking(False)
             found.append(outcome(loop.run_until_complete, loop.sock_accept(client)))
         return found
     if os.environ.get("PYASYNC_POLLER") == "poll" and sys.platform != "linux":

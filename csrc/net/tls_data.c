@@ -108,13 +108,19 @@ static int control_ssl_reading(pa_tls *self)
 
 /* ---- Writing ---- */
 
+/* Whether the transport below is native, and its write() ours: neither a subclass's nor its own. */
+static bool writes_natively(const pa_tls *self)
+{
+    return self->raw != NULL && Py_TYPE(self->raw) == self->st->SocketTransport && !self->raw->own_write;
+}
+
 int pa_tls_send(pa_tls *self, PyObject *owner, const char *data, size_t len)
 {
     if (len == 0)
         return 0;
     PyObject *transport = Py_NewRef(self->transport != NULL ? self->transport : Py_None);
     int rc = -1;
-    if (self->raw != NULL)
+    if (writes_natively(self))
         rc = pa_stream_send(self->raw, owner, data, len);
     else {
         PyObject *bytes = owner != NULL ? Py_NewRef(owner) : PyBytes_FromStringAndSize(data, (Py_ssize_t)len);

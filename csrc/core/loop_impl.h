@@ -61,7 +61,7 @@ typedef enum {
     PA_COLD_TRANSPORTS,
     PA_COLD_UNIX_SERVER_SOCKETS,
     PA_COLD_WATCHER,
-    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_fd.c saw last, */
+    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_owner.c saw last, */
     PA_COLD_TRANSPORTS_DATA, /* and its dict */
     PA_COLD_LEN,
 } pa_cold;
@@ -260,11 +260,13 @@ int pa_loop_run_deferred(pa_loop *loop);
 /* ---- Descriptors (loop_fd.c) ---- */
 int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */
 void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors only; what the table owns is dropped */
+static inline pa_fd_slot *pa_loop_find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
 pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd); /* of any fd >= 0; NULL with MemoryError */
 int pa_loop_want(pa_loop *loop, int fd, unsigned events); /* makes the poller want this of fd, whose slot there is. 0, or -1 and nothing
                                                            * changed */
 /* The same, where the poller is told `tell`: `events`, perhaps with PA_POLL_ONCE. */
 int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell);
+void pa_loop_want_nothing(pa_loop *loop, int fd); /* forgets what is wanted, where the poller has failed to */
 int pa_loop_require_open(pa_loop *loop);            /* 0, or -1 with RuntimeError */
 int pa_loop_check_free(pa_loop *loop, int fd);      /* 0, or -1 with RuntimeError if a transport that is not closing has fd */
 /* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. `once`: see loop_wait.c. 0, or -1 with nothing
@@ -285,7 +287,12 @@ int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry
 /* After a fork, in the child: what we share with the parent (the poller, the wakeup, the signal pair) is replaced by our own. */
 void pa_loop_part_from_parent(pa_loop *loop);
 int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
-extern PyMethodDef pa_loop_fd_methods[];
+
+/* ---- Watches, readers and writers (loop_watch.c, loop_owner.c, loop_reader.c) ---- */
+void pa_watch_release(pa_loop *loop, pa_watch *watch); /* nothing is wanted any more: gives the owner back */
+/* As pa_loop_check_free(); `shown`: the descriptor as the user gave it. fd may be negative: nobody has that. */
+int pa_loop_check_free_of(pa_loop *loop, int fd, PyObject *shown);
+extern PyMethodDef pa_loop_reader_methods[];
 extern PyMethodDef pa_loop_selector_methods[]; /* loop_selector.c */
 
 /* ---- Signals (signals.c) ---- */

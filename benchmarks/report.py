@@ -134,11 +134,12 @@ def text(rows, columns, clock):
 
 
 def provenance(facts, clock):
+    measured = f"{'CPU' if clock == 'cpu' else 'wall-clock'} time of an operation"
+    how = f"Medians of {facts['rounds']} rounds, {measured} ± half the interquartile range" if facts["rounds"] > 1 else f"One round, {measured}"
     return (f"Measured on {facts['cpu_model_name']} ({facts['cpu_count']} CPUs), {facts['platform']}, "
             f"Python {facts['python_version']} ({facts['python_build']}); "
             + ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
-            + f"; commit {facts['commit']}. Medians of {facts['rounds']} rounds, {'CPU' if clock == 'cpu' else 'wall-clock'} time "
-            f"of an operation ± half the interquartile range; load average {facts['load_avg_1min']:.1f} before, "
+            + f"; commit {facts['commit']}. {how}; load average {facts['load_avg_1min']:.1f} before, "
             f"{facts['load_avg_1min_after']:.1f} after" + (": the machine had other work." if facts["load_avg_1min"] > 0.5 else "."))
 
 

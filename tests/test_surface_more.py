@@ -16,6 +16,12 @@ import pytest
 from lab import clean
 from support import PY, fresh_loop, none, nonblocking_pair, outcome, scrub, spin
 
+BASES = [asyncio.BaseTransport, asyncio.ReadTransport, asyncio.WriteTransport, asyncio.Transport, asyncio.DatagramTransport,
+         asyncio.SubprocessTransport, asyncio.BaseProtocol, asyncio.Protocol, asyncio.BufferedProtocol, asyncio.SubprocessProtocol,
+         asyncio.AbstractServer, asyncio.Future]
+if PY < (3, 12):
+    BASES.remove(asyncio.DatagramTransport)                # asyncio's own datagram transport is none there
+
 
 @contextlib.contextmanager
 def transports(aio, loop):
@@ -127,12 +133,7 @@ def test_repr(same, kinds):
 
 
 def test_of_what_they_are_instances(same, kinds):
-    bases = (asyncio.BaseTransport, asyncio.ReadTransport, asyncio.WriteTransport, asyncio.Transport, asyncio.DatagramTransport,
-             asyncio.SubprocessTransport, asyncio.BaseProtocol, asyncio.Protocol, asyncio.SubprocessProtocol, asyncio.AbstractServer,
-             asyncio.Future)
-    if PY < (3, 12):
-        bases = tuple(set(bases) - {asyncio.DatagramTransport})      # asyncio's own datagram transport is none there
-    same_for_all(same, kinds, lambda obj: [base.__name__ for base in bases if isinstance(obj, base)])
+    same_for_all(same, kinds, lambda obj: [base.__name__ for base in BASES if isinstance(obj, base)])
 
 
 def test_names_of_coroutines(same):
@@ -143,8 +144,48 @@ def test_names_of_coroutines(same):
     same_for_all(same, coroutines, look)
 
 
+def members(obj):
+    """Public names, and how those are called that can be."""
+    # asyncio's writing pipes have no limit to what is read at a time
+    names = [name for name in dir(obj) if not name.startswith("_") and name != "max_size"]
+    return [(name, str(inspect.signature(getattr(obj, name))).replace(", /", "").replace("(/)", "()")
+             if callable(getattr(obj, name)) else None) for name in names]
+
+
 def test_public_members_of_transports(same):
-    def look(obj):
-        # asyncio's pipes have no limit of their own to what is read at a time that could be set
-        return [name for name in dir(obj) if not name.startswith("_") and name != "max_size"]
-    same_for_all(same, transports, look)
+    same_for_all(same, transports, members)
+
+
+def test_of_connections(same, tls):
+    """Streams in plain and in TLS: the transports of both sides, and what a stream's protocol and TLS's are."""
+    def scenario(aio):
+        seen = []
+
+        def look(obj):
+            seen.append([members(obj), outcome(lambda: weakref.ref(obj)() is obj, text=False), outcome(pickle.dumps, obj, text=False)[0],
+                         [base.__name__ for base in BASES if isinstance(obj, base)]])
+
+        async def serve(reader, writer):
+            served.append(writer.transport)
+            await reader.read()
+            writer.close()
+
+        async def main():
+            for options, theirs in [({}, {}), ({"ssl": tls.client(), "server_hostname": "localhost"}, {"ssl": tls.server()})]:
+                server = await aio.start_server(serve, "127.0.0.1", 0, **theirs)
+                reader, writer = await aio.open_connection(*server.sockets[0].getsockname(), **options)
+                while not served:
+                    await asyncio.sleep(0.001)
+                for transport in (writer.transport, served.pop()):
+                    look(transport)
+                look(writer.transport.get_protocol())
+                if options:
+                    look(writer.transport._ssl_protocol)
+                writer.close()
+                await writer.wait_closed()
+                server.close()
+                await server.wait_closed()
+        served = []
+        aio.run(main())
+        return seen
+    same(scenario)

@@ -297,7 +297,7 @@ int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
 /* ---- Waits (loop_wait.c) ---- */
 unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event); /* what the poller is to be told of one that is alone at fd */
 bool pa_loop_note_unsure(pa_loop *loop, int fd); /* false without memory: the poller has to be told at once */
-/* Before the poller is asked, `sleeping`: to wait. 0, or -1 with OSError. */
+/* Before the poller is asked, `sleeping`: to wait. 1 if something is ready by now, 0, or -1 with MemoryError. */
 int pa_loop_settle(pa_loop *loop, bool sleeping);
 /* What was told as PA_POLL_ONCE or PA_POLL_EDGE has been reported; and what was reported of such gets reported again, for whoever did not
  * use it, which keeps a raised exception. */

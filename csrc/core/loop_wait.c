@@ -61,35 +61,37 @@ bool pa_loop_note_unsure(pa_loop *loop, int fd)
 /* Whether the poller may have to be told of it. Not if another user of the descriptor has, or its Handle is queued: it ends the wait. */
 static bool is_unsure(const pa_fd_slot *slot) { return slot->told & PA_POLL_EDGE && !(slot->wanted != 0 && slot->reported); }
 
-/* 0 or -errno. */
+/* 1 if the wait's Handle was queued, 0, or -1 with MemoryError. */
 static int settle(pa_loop *loop, int fd)
 {
     pa_fd_slot *slot = &loop->fds[fd];
     int rc = pa_loop_tell(loop, fd, slot->wanted != 0 ? slot->told : 0);
-    if (rc != -EBADF && rc != -EPERM)
-        return rc;
-    slot->told = 0; /* closed while somebody waits for it: asyncio waits for ever, too */
-    return 0;
+    if (rc == 0)
+        return 0;
+    slot->told = 0;
+    if (slot->wanted == 0 || rc == -EBADF || rc == -EPERM) /* closed while somebody waits for it: asyncio waits for ever, too */
+        return 0;
+    /* Whoever waits is told of the error when he asks for more. */
+    return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(slot->reader)}) < 0 ? -1 : 1;
 }
 
 int pa_loop_settle(pa_loop *loop, bool sleeping)
 {
-    int kept = 0, rc = 0;
+    int kept = 0, rc = 0, queued = 0;
     for (int i = 0; i < loop->unsure_len; i++) {
         pa_unsure entry = loop->unsure[i];
         bool unsure = is_unsure(&loop->fds[entry.fd]);
-        if (unsure && rc == 0 && (sleeping || ++entry.polls > UNSURE_POLLS)) {
+        if (unsure && rc >= 0 && (sleeping || ++entry.polls > UNSURE_POLLS)) {
             rc = settle(loop, entry.fd);
-            unsure = rc < 0;
+            queued |= rc > 0;
+            unsure = false;
         }
         loop->fds[entry.fd].unsure = unsure;
         if (unsure)
             loop->unsure[kept++] = entry;
     }
     loop->unsure_len = kept;
-    if (rc < 0)
-        pa_error_from_rc(rc);
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : queued;
 }
 
 /* A wait begins, or goes on, of which the poller was told at an earlier time. 0 or -1. */
@@ -176,7 +178,7 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
 int pa_loop_wait_again(pa_loop *loop, int fd, unsigned event, PyObject *handle)
 {
     const pa_fd_slot *slot = loop->closed ? NULL : slot_of_handle(loop, fd, event, handle);
-    if (slot == NULL || !is_told_once(slot))
+    if (slot == NULL || !(is_told_once(slot) || slot->told == 0))
         return 0;
     if (slot->told & PA_POLL_EDGE && may_wait_once(loop))
         return begin_unsure(loop, fd);

@@ -45,7 +45,7 @@ TABLES = {
         echo_1k echo_10k echo_100k echo_unix_1k stream_echo_1k sock_1k pingpong_sock_1k udp_1k tls_echo_1k tls_echo_100k accept sendfile_100k
         processes process_communicate process_pipe latency_1k aiohttp uvicorn websockets""", in_readme="""
         echo_1k echo_100k stream_echo_1k pingpong_sock_1k udp_1k tls_echo_1k accept processes latency_1k aiohttp uvicorn websockets"""),
-    "memory": Table(1, "memory_future memory_task_future memory_task memory_sleep memory_timer memory_connection idle_tcp idle_tls"),
+    "memory": Table(1, "memory_future memory_task_future memory_task memory_sleep memory_timer idle_tcp idle_tls"),
     "zuvloop": Table(3, """
         switch create_await future_pingpong call_soon_chain timer_cancel threadsafe_thread gather_1000 queue tree_none echo_1k stream_echo_1k
         pingpong_sock_1k tls_echo_1k""", without=("aiofastnet-uvloop",)),

@@ -437,7 +437,8 @@ static PyObject *keep_originals(PyObject *module, PyObject *class)
 }
 
 static PyMethodDef functions[] = {
-    {"_sendfile_originals", keep_originals, METH_O, PyDoc_STR("_sendfile_originals(class)\n--\n\nKeep the methods that sendfile() goes around.")},
+    {"_sendfile_originals", keep_originals, METH_O,
+     PyDoc_STR("_sendfile_originals($module, class, /)\n--\n\nKeep the methods that sendfile() goes around.")},
     {NULL, NULL, 0, NULL},
 };
 

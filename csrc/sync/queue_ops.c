@@ -6,6 +6,7 @@
 #include "sync/queue_impl.h"
 #include "rt/args.h"
 #include "rt/call.h"
+#include "rt/error.h"
 #include "sync/waiters.h"
 
 enum { START, WOKEN };
@@ -21,9 +22,9 @@ static PySendResult wait_in(pa_op *op, PyObject **waiters)
     return pa_bound_push(op->self, waiters, future) < 0 ? PYGEN_ERROR : pa_op_wait(op, future);
 }
 
-/* It does not wait any more, and will not take its turn: if it was woken, the next one is. `blocked` says whether there is nothing to be
+/* It does not wait any more, since `thrown` came, and will not take its turn: if it was woken, the next one is. `blocked` says whether there is nothing to be
  * done for anybody. 0 or -1. */
-static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
+static int do_give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
 {
     pa_state *st = op->st;
     if (pa_waiter_cancel(st, op->b) < 0)
@@ -37,6 +38,14 @@ static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
     if (state == PA_WAITER_ERROR)
         return -1;
     return state != PA_WAITER_CANCELLED ? pa_queue_wakeup_next(op->self, waiters) : 0;
+}
+
+static PySendResult give_up(pa_op *op, PyObject *thrown, PyObject **waiters, int (*blocked)(PyObject *))
+{
+    PyObject *before = pa_error_handle(thrown);
+    int rc = do_give_up(op, waiters, blocked);
+    pa_error_handled(before);
+    return rc < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
 }
 
 /* put() and get() of the usual queue, a FIFO of which nothing is overridden, when there is room or an item: what the steps below come to
@@ -70,7 +79,7 @@ static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
     PyObject **putters = &((pa_queue *)self)->putters;
     pa_queue *q = (pa_queue *)self;
     if (thrown != NULL)
-        return give_up(op, putters, pa_queue_is_full) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
+        return give_up(op, thrown, putters, pa_queue_is_full);
     if (q->order == PA_QUEUE_FIFO && q->limit >= 0 && q->maxsize != NULL && !q->is_shutdown && pa_queue_is_plain(self) &&
         (q->limit == 0 || Py_SIZE(q->items) < q->limit))
         return put_at_once(op, result);
@@ -86,14 +95,12 @@ static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static void put_abandon(pa_op *op) { (void)give_up(op, &((pa_queue *)op->self)->putters, pa_queue_is_full); }
-
 static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **getters = &((pa_queue *)self)->getters;
     if (thrown != NULL)
-        return give_up(op, getters, pa_queue_is_empty) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
+        return give_up(op, thrown, getters, pa_queue_is_empty);
     if (((pa_queue *)self)->order == PA_QUEUE_FIFO && pa_queue_is_plain(self) && Py_SIZE(((pa_queue *)self)->items) > 0)
         return get_at_once(op, result);
     int empty = pa_queue_is_empty(self);
@@ -107,8 +114,6 @@ static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
                                                            : pa_queue_get_nowait(self);
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
-
-static void get_abandon(pa_op *op) { (void)give_up(op, &((pa_queue *)op->self)->getters, pa_queue_is_empty); }
 
 static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
@@ -127,8 +132,8 @@ static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const pa_op_kind put_kind = {"put", "Queue.put", put_run, put_abandon};
-static const pa_op_kind get_kind = {"get", "Queue.get", get_run, get_abandon};
+static const pa_op_kind put_kind = {"put", "Queue.put", put_run, NULL};
+static const pa_op_kind get_kind = {"get", "Queue.get", get_run, NULL};
 static const pa_op_kind join_kind = {"join", "Queue.join", join_run, NULL};
 
 PyObject *pa_queue_get(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &get_kind, self); }

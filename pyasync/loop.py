@@ -199,6 +199,7 @@ def _borrow_with_super(name):
 
 
 _borrow_with_super("_stop_serving")                          # 3.13: it removes a Unix socket's file
+_core._sendfile_originals(EventLoop)
 
 
 def new_event_loop():

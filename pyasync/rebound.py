@@ -1,4 +1,5 @@
-"""asyncio's functions with other globals: each Python version's own code, where a name in it has to mean something of pyasync's."""
+"""asyncio's functions with other globals: each Python version's own code, where a name in it has to mean something of pyasync's. And
+functions of pyasync's with asyncio's names."""
 import types
 
 
@@ -10,3 +11,11 @@ def rebound(function, namespace):
     copy.__qualname__ = function.__qualname__
     copy.__module__ = "pyasync"
     return copy
+
+
+def named_as_in(cls):
+    """For a method that stands in for one of cls: it has that one's qualified name, which is in the texts about its coroutines."""
+    def name(function):
+        function.__qualname__ = getattr(cls, function.__name__).__qualname__
+        return function
+    return name

@@ -2,7 +2,7 @@
  *
  * Invariants:
  *  - fds[fd].wanted is what is waited for; it is 0 exactly when nothing is, as far as the user can see. fds[fd].told is what the poller was
- *    told last: the same, but for waits that are told as PA_POLL_ONCE (loop_wait.c).
+ *    told last: the same, but for the waits of loop_wait.c. What is reported with another tag than fds[fd].tag is another file's.
  *  - A slot holds a watch or Handles; both only if the watch is that of a transport that is closing and still sends, and the Handle is
  *    a reader. Its Handles are owned; of a watch's owner see loop_watch.c.
  *  - The table may move whenever user code runs: no pointer into it survives a call that can drop a reference.
@@ -71,6 +71,18 @@ static int raise_closed_meanwhile(void)
     return -1;
 }
 
+int pa_loop_tell(pa_loop *loop, int fd, unsigned tell)
+{
+    pa_fd_slot *slot = &loop->fds[fd];
+    uint16_t tag = ++loop->last_tag;
+    int rc = loop->poller_ops->set(loop->poller, fd, slot->told, tell != 0 ? tell | (unsigned)tag << PA_POLL_TAG : 0);
+    if (rc < 0)
+        return rc;
+    slot->told = (uint8_t)tell;
+    slot->tag = tag;
+    return 0;
+}
+
 int pa_loop_want(pa_loop *loop, int fd, unsigned events) { return pa_loop_want_as(loop, fd, events, events); }
 
 int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell)
@@ -79,22 +91,23 @@ int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell)
     unsigned was = slot->wanted;
     if (was == events && (slot->told == tell || loop->selector != NULL))
         return 0;
-    if (events == 0 && slot->told == PA_POLL_ONCE)
-        tell = PA_POLL_ONCE; /* what has been reported is silent */
+    /* what has been reported is silent, or will be told before the loop sleeps */
+    if (events == 0 && (slot->told == PA_POLL_ONCE || (slot->told & PA_POLL_EDGE && pa_loop_note_unsure(loop, fd))))
+        tell = slot->told;
     if (loop->selector != NULL) {
         if (tell_selector(loop, fd, was, events) < 0)
             return -1;
         if ((slot = pa_loop_find_slot(loop, fd)) == NULL)
             return raise_closed_meanwhile();
     } else if (loop->poller != NULL && tell != slot->told) { /* a forked child may have failed to make its own */
-        int rc = loop->poller_ops->set(loop->poller, fd, slot->told, tell);
+        int rc = pa_loop_tell(loop, fd, tell);
         if (rc < 0) {
             pa_error_from_rc(rc);
             return -1;
         }
     }
-    slot->wanted = events;
-    slot->told = tell;
+    slot->wanted = (uint8_t)events;
+    slot->told = (uint8_t)tell;
     if (!is_internal(loop, fd))
         loop->watched += (events != 0) - (was != 0);
     return 0;
@@ -127,7 +140,7 @@ int pa_loop_exchange(pa_loop *loop, int fd, unsigned event, PyObject *handle, bo
     *old = *place;
     *place = Py_XNewRef(handle);
     once = once && events == event && slot->watch == NULL && slot->told != events; /* not while somebody else waits, too */
-    if (pa_loop_want_as(loop, fd, events, once ? events | PA_POLL_ONCE : events) < 0) {
+    if (pa_loop_want_as(loop, fd, events, once ? pa_loop_tell_wait(loop, fd, event) : events) < 0) {
         if ((slot = pa_loop_find_slot(loop, fd)) == NULL) {
             Py_CLEAR(*old);
             return -1;
@@ -178,7 +191,7 @@ static int queue_event(pa_loop *loop, int fd, unsigned events)
     pa_fd_slot *slot = pa_loop_find_slot(loop, fd);
     if (slot == NULL)
         return 0;
-    if (slot->told & PA_POLL_ONCE)
+    if (slot->told & (PA_POLL_ONCE | PA_POLL_EDGE))
         pa_loop_was_reported(loop, fd);
     if (events & PA_POLL_IN && slot->reader != NULL) {
         if (queue_handle(loop, fd, PA_POLL_IN) < 0)
@@ -259,8 +272,8 @@ static int replace_poller(pa_loop *loop)
     loop->fds[loop->wakeup.read_fd].wanted = PA_POLL_IN;
     for (int fd = 0; fd < loop->fds_len; fd++) {
         pa_fd_slot *slot = &loop->fds[fd];
-        slot->told = slot->wanted;
-        if (slot->wanted != 0 && (rc = loop->poller_ops->set(poller, fd, 0, slot->wanted)) < 0 && rc != -EBADF && rc != -EPERM)
+        slot->told = 0;
+        if (slot->wanted != 0 && (rc = pa_loop_tell(loop, fd, slot->wanted)) < 0 && rc != -EBADF && rc != -EPERM)
             return rc;
     }
     return 0;
@@ -308,7 +321,9 @@ void pa_loop_close_poller(pa_loop *loop)
         empty_slot(loop, fd);
     PyMem_Free(loop->fds);
     loop->fds = NULL;
-    loop->fds_len = loop->watched = 0;
+    loop->fds_len = loop->watched = loop->unsure_len = loop->unsure_cap = 0;
+    PyMem_Free(loop->unsure);
+    loop->unsure = NULL;
     PyMem_Free(loop->read_buffer);
     loop->read_buffer = NULL;
 }

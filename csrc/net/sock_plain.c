@@ -307,22 +307,6 @@ int pa_sock_plain_descriptor(pa_state *st, PyObject *sock)
     return number_of(st, sock);
 }
 
-/* The C function of a method without arguments, which saves the call's way there. 0 or -1. */
-static int find_method(PyObject *type, const char *name, PyCFunction *function)
-{
-    PyObject *descr = PyObject_GetAttrString(type, name);
-    if (descr == NULL)
-        return -1;
-    const PyMethodDef *def = Py_IS_TYPE(descr, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)descr)->d_method : NULL;
-    int found = def != NULL && def->ml_flags == METH_NOARGS;
-    if (found)
-        *function = def->ml_meth;
-    else
-        PyErr_Format(PyExc_ImportError, "sockets have no method %s() in C", name);
-    Py_DECREF(descr);
-    return found ? 0 : -1;
-}
-
 int pa_sock_plain_setup(pa_state *st)
 {
     static const char *const methods[] = {"recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto", "fileno", "gettimeout", NULL};
@@ -331,8 +315,8 @@ int pa_sock_plain_setup(pa_state *st)
         return -1;
     st->socket_methods = pa_override_originals((PyTypeObject *)base, NULL, methods);
     st->socket_family = st->socket_methods != NULL ? PyObject_GetAttrString(base, "family") : NULL;
-    int found = st->socket_family != NULL && find_method(base, "fileno", &st->socket_fileno) == 0 &&
-                find_method(base, "gettimeout", &st->socket_gettimeout) == 0;
+    int found = st->socket_family != NULL && pa_find_method(base, "fileno", METH_NOARGS, &st->socket_fileno) == 0 &&
+                pa_find_method(base, "gettimeout", METH_NOARGS, &st->socket_gettimeout) == 0;
     Py_DECREF(base);
     return found ? 0 : -1;
 }

@@ -17,8 +17,9 @@
  * what loop_wait.c makes of it, whose the other fields are. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
     uint8_t wanted, told;
-    bool reported;        /* since the wait began */
-    bool unsure;          /* it is in loop->unsure */
+    bool reported : 1;    /* since the wait began */
+    bool unsure : 1;      /* it is in loop->unsure */
+    uint8_t returns;      /* waits in a row that began before the loop has slept */
     uint16_t tag, sleeps; /* loop->sleeps when it was reported */
     PyObject *reader, *writer; /* owned */
     pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */

@@ -4,8 +4,8 @@
  * Where the Handle is the only one of its descriptor it is told as PA_POLL_ONCE, if the poller knows that. What was reported then is
  * silent, so that removing the Handle asks nothing of the kernel, and the next wait for the descriptor one cheap call.
  *
- * A busy loop spares that call, too. A reader that comes back before the loop has slept is told as PA_POLL_EDGE, and stays told when its
- * wait ends. The next wait tells nothing: whoever waits has just been refused, so that what comes is new. Nothing hangs on that, though. Such
+ * A busy loop spares that call, too. A reader that comes back before the loop has slept, twice in a row, is told as PA_POLL_EDGE, and stays
+ * told when its wait ends. The next wait tells nothing: whoever waits has just been refused, so that what comes is new. Nothing hangs on that, though. Such
  * a wait is unsure, and so is the descriptor that nobody waits for: they are told anew, or taken away, before the loop sleeps, and if a
  * few polls have not ended them. Telling looks whether the descriptor is ready, and whether the number still stands for the same file.
  *
@@ -23,7 +23,11 @@
 
 #include <errno.h>
 
-#define UNSURE_POLLS 4 /* that do not wait: as many as a request to a busy server takes from one wait to the next, twice */
+/* Polls that do not wait, of which a busy server needs two from one wait to the next: a wait is told of then, and what nobody waits for is
+ * taken away. */
+#define UNSURE_POLLS 4
+#define UNUSED_POLLS 64
+#define RETURNS 2 /* that make another one likely */
 
 static bool may_wait_once(pa_loop *loop)
 {
@@ -35,10 +39,15 @@ static bool may_wait_once(pa_loop *loop)
 
 unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event)
 {
-    const pa_fd_slot *slot = &loop->fds[fd];
-    if (event == PA_POLL_IN && (slot->told & PA_POLL_EDGE || (slot->told == PA_POLL_ONCE && slot->sleeps == loop->sleeps)))
-        return PA_POLL_IN | PA_POLL_EDGE;
-    return event | PA_POLL_ONCE;
+    pa_fd_slot *slot = &loop->fds[fd];
+    if (slot->told & PA_POLL_EDGE)
+        return event == PA_POLL_IN ? slot->told : event | PA_POLL_ONCE;
+    bool soon = event == PA_POLL_IN && slot->told == PA_POLL_ONCE && slot->sleeps == loop->sleeps;
+    slot->returns = soon ? slot->returns + 1 : 0;
+    if (slot->returns < RETURNS)
+        return event | PA_POLL_ONCE;
+    slot->returns = 0;
+    return PA_POLL_IN | PA_POLL_EDGE;
 }
 
 bool pa_loop_note_unsure(pa_loop *loop, int fd)
@@ -80,8 +89,9 @@ int pa_loop_settle(pa_loop *loop, bool sleeping)
     int kept = 0, rc = 0, queued = 0;
     for (int i = 0; i < loop->unsure_len; i++) {
         pa_unsure entry = loop->unsure[i];
-        bool unsure = is_unsure(&loop->fds[entry.fd]);
-        if (unsure && rc >= 0 && (sleeping || ++entry.polls > UNSURE_POLLS)) {
+        const pa_fd_slot *slot = &loop->fds[entry.fd];
+        bool unsure = is_unsure(slot);
+        if (unsure && rc >= 0 && (sleeping || ++entry.polls > (slot->wanted != 0 ? UNSURE_POLLS : UNUSED_POLLS))) {
             rc = settle(loop, entry.fd);
             queued |= rc > 0;
             unsure = false;
@@ -168,7 +178,8 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
         return NULL;
     bool told = fd < loop->fds_len && loop->fds[fd].told & PA_POLL_EDGE;
     int rc = pa_loop_put_handle(loop, fd, event, handle, may_wait_once(loop));
-    if (rc == 0 && told && loop->fds[fd].told & PA_POLL_EDGE && slot_of_handle(loop, fd, event, handle) != NULL)
+    const pa_fd_slot *slot = rc == 0 && told ? slot_of_handle(loop, fd, event, handle) : NULL; /* cancelling another may have closed the loop */
+    if (slot != NULL && slot->told & PA_POLL_EDGE)
         rc = begin_unsure(loop, fd);
     if (rc < 0)
         Py_CLEAR(handle);

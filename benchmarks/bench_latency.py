@@ -32,12 +32,12 @@ async def latency_stream_1k(seconds):
 
 
 @case("latency_beside_flood", operation="request", times_itself=True, parts={"p50": "p50_us", "p99": "p99_us"},
-      about="protocol, 1 KiB, a connection with 200 requests a second beside four that send 100 KiB again and again")
+      about="protocol, 1 KiB, a connection with 50 requests a second beside four that send 100 KiB again and again")
 async def latency_beside_flood(seconds):
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     flood = loop.run_in_executor(None, native.echo_load, address_of(server), 4, 102400, 1.2 * LONGER * seconds)
-    quiet = sample(await loop.run_in_executor(None, native.echo_load, address_of(server), 1, SIZE, LONGER * seconds, None, 200))
+    quiet = sample(await loop.run_in_executor(None, native.echo_load, address_of(server), 1, SIZE, LONGER * seconds, None, 50))
     await flood
     server.close()
     await server.wait_closed()

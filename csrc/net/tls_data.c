@@ -350,6 +350,9 @@ static int call_eof_and_shut_down(pa_tls *self)
     return call_own(self, self->st->names._start_shutdown);
 }
 
+/* What the application wrote until now: if the peer's next record is broken, OpenSSL encrypts nothing any more. 0 or -1. */
+static int flush_before_reading(pa_tls *self) { return self->write_failed ? 0 : pa_tls_flush(self); }
+
 static int read_copied(pa_tls *self)
 {
     PyObject *data = NULL;
@@ -405,6 +408,10 @@ static int read_buffered(pa_tls *self)
     PyObject *buffer = get_app_buffer(self, &wants);
     if (buffer == NULL)
         return -1;
+    if (flush_before_reading(self) < 0) {
+        Py_DECREF(buffer);
+        return -1;
+    }
     self->busy = true;
     int rc = self->engine->read_into(self, buffer, wants, &n, &eof);
     self->busy = false;
@@ -432,10 +439,16 @@ static int read_and_answer(pa_tls *self)
     return control_ssl_reading(self);
 }
 
+static bool is_open(const pa_tls *self) { return self->state == self->st->tls_wrapped || self->state == self->st->tls_flushing; }
+
 /* asyncio's _do_read: decrypts, calls the application's protocol, sends what it wrote. 0 or -1. */
 static int read_decrypted(pa_tls *self)
 {
-    if ((self->state != self->st->tls_wrapped && self->state != self->st->tls_flushing) || self->busy)
+    if (!is_open(self) || self->busy)
+        return 0;
+    if (flush_before_reading(self) < 0)
+        return -1;
+    if (!is_open(self)) /* the flush itself failed fatally */
         return 0;
     return read_and_answer(self) < 0 ? take_fatal(self) : 0;
 }

@@ -267,8 +267,7 @@ async def sent(loop, way, orders, size=100_000, **kwargs):
     content = bytes(i % 251 for i in range(size))
     with tempfile.TemporaryFile() as f:
         f.write(content)
-        f.flush()
-        f.seek(7)
+        f.seek(0)
         a = None
         if way == "sock":
             t.abort()
@@ -282,7 +281,7 @@ async def sent(loop, way, orders, size=100_000, **kwargs):
         orders()
         try:
             result = await (loop.sock_sendfile(a, f, **kwargs) if way == "sock" else loop.sendfile(t, f, **kwargs))
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
             result = exc
         position = f.tell()
         clear()
@@ -357,12 +356,8 @@ def orders():
     fault("lseek", 1, errno.EIO)
     loop.call_later(0.05, task.cancel)
 task = asyncio.ensure_future(sent(loop, way, orders))
-try:
-    await task
-except asyncio.CancelledError:
-    pass
-else:
-    raise AssertionError("nobody said so")
+result, length, position = await task
+assert isinstance(result, asyncio.CancelledError) and length == 100_000 and position != length, (result, position)
 assert [c["exception"].errno for c in reports] == [errno.EIO], reports
 reports.clear()
 ''', define=FILES, way=way, reports=None)

@@ -24,10 +24,11 @@ import measured
 
 ROOT = measured.ROOT
 HERE = ROOT / "tests"
-sys.path[1:1] = [str(HERE / "stdlib"), str(HERE / "libraries")]
+sys.path[:0] = [str(HERE / "stdlib"), str(HERE / "libraries")]
 import home as libraries_home  # noqa: E402: they are in the folders above
 import modes  # noqa: E402
 import suites  # noqa: E402
+del sys.path[:2]
 
 UNSTABLE_ROOT = ROOT.parent / "shared" / "bin" / "unstable-root"
 PACKAGES = {"ip": "iproute2", "redis-server": "redis-server", "pg_ctlcluster": "postgresql"}    # what the libraries' tests start

@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 
-from support import PY, PYTASK_IS_SEEN, Errors, FakeLoop, bare_yield, forever, fresh_loop, none, outcome, plain, report, scrub, spin, spin_until
+from support import (
+    PY, PYTASK_IS_SEEN, Errors, FakeLoop, bare_yield, forever, fresh_loop, none, outcome, plain, report, scrub, spin, spin_until)
 
 
 # --- current_task and all_tasks ----------------------------------------------------------------------------------------
@@ -385,12 +386,14 @@ def test_what_needs_a_task_asks_asyncio_where_the_list_in_c_has_none(same, monke
         def callback():
             for answer in (task, None, ValueError("not that one")):
                 with monkeypatch.context() as patch:
-                    patch.setattr(asyncio.tasks, "current_task", raising(answer) if isinstance(answer, Exception) else lambda loop=None: answer)
+                    patch.setattr(asyncio.tasks, "current_task", answering(answer))
                     out.extend(enter(make) for make in (aio.TaskGroup, lambda: aio.timeout(None)))
 
-        def raising(error):
+        def answering(answer):
             def current_task(loop=None):
-                raise error
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
             return current_task
         with fresh_loop(aio) as loop:
             task = loop.create_task(none())

@@ -208,7 +208,8 @@ PyObject *pa_transport_repr(PyObject *op)
     if (self->loop != NULL && !pa_loop_is_closed(self->loop))
         result = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name, state, self->fd,
                                       self->watch.events & PA_POLL_IN ? "polling" : "idle",
-                                      self->watch.events & PA_POLL_OUT ? "polling" : "idle", self->queue.bytes);
+                                      self->watch.events & PA_POLL_OUT ? "polling" : "idle",
+                                      self->blocked ? self->queue.bytes : 0); /* what is put off counts as sent */
     else
         result = PyUnicode_FromFormat("<%U%s fd=%d>", name, state, self->fd);
     Py_DECREF(name);
@@ -235,6 +236,14 @@ static PyObject *get_closing(PyObject *op, void *closure) { return PyBool_FromLo
 static PyObject *get_paused(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->paused); }
 static PyObject *get_eof(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->eof); }
 static PyObject *get_protocol_connected(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->fd >= 0); }
+
+int pa_transport_setattr(PyObject *op, PyObject *name, PyObject *value)
+{
+    int rc = PyObject_GenericSetAttr(op, name, value);
+    if (rc == 0 && PyUnicode_Check(name) && PyUnicode_Compare(name, PA_TRANSPORT(op)->st->names.write) == 0)
+        PA_TRANSPORT(op)->own_write = value != NULL;
+    return rc;
+}
 
 PyGetSetDef pa_transport_getsets[] = {
     {"_extra", get_extra, set_extra},

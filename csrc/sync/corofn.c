@@ -32,15 +32,24 @@ PyObject *pa_corofn_call_bound(PyObject *function, PyObject *self, PyObject *con
     return fn->def->call(self, args, nargs, kwnames);
 }
 
-static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+/* Apart, so that the usual call saves no registers. */
+Py_NO_INLINE static PyObject *call_method_of_any(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     corofn *fn = (corofn *)self;
-    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (nargs == 0) {
         PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
         return NULL;
     }
     return pa_corofn_call_bound(self, args[0], args + 1, nargs - 1, kwnames);
+}
+
+static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    corofn *fn = (corofn *)self;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (nargs > 0 && Py_TYPE(args[0])->tp_base == (PyTypeObject *)fn->owner)
+        return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+    return call_method_of_any(self, args, nargs, kwnames);
 }
 
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)

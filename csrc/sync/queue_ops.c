@@ -6,6 +6,7 @@
 #include "sync/queue_impl.h"
 #include "rt/args.h"
 #include "rt/call.h"
+#include "rt/error.h"
 #include "sync/waiters.h"
 
 enum { START, WOKEN };
@@ -21,9 +22,9 @@ static PySendResult wait_in(pa_op *op, PyObject **waiters)
     return pa_bound_push(op->self, waiters, future) < 0 ? PYGEN_ERROR : pa_op_wait(op, future);
 }
 
-/* It does not wait any more, and will not take its turn: if it was woken, the next one is. `blocked` says whether there is nothing to be
- * done for anybody. 0 or -1. */
-static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
+/* It does not wait any more, since `thrown` came, and will not take its turn: if it was woken, the next one is. `blocked` says whether there
+ * is nothing to be done for anybody. 0 or -1. */
+static int do_give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
 {
     pa_state *st = op->st;
     if (pa_waiter_cancel(st, op->b) < 0)
@@ -39,41 +40,50 @@ static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
     return state != PA_WAITER_CANCELLED ? pa_queue_wakeup_next(op->self, waiters) : 0;
 }
 
-/* put() and get() of the usual queue, a FIFO of which nothing is overridden, when there is room or an item: what the steps below come to
- * then, in one. No code of a program's runs in a deque. */
+static PySendResult give_up(pa_op *op, PyObject *thrown, PyObject **waiters, int (*blocked)(PyObject *))
+{
+    PyObject *before = pa_error_handle(thrown);
+    int rc = do_give_up(op, waiters, blocked);
+    pa_error_handled(before);
+    return rc < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
+}
+
+/* put() and get() of the usual queue, of which nothing is overridden, when there is room or an item: what the steps below come to then,
+ * in one, and apart from them, so that it saves no registers. */
+static inline bool is_usual(PyObject *self)
+{
+    return ((pa_queue *)self)->usual && PA_BOUND_OVERRIDES(self, pa_queue_find_overrides) == 0;
+}
+
 static PySendResult put_at_once(pa_op *op, PyObject **result)
 {
     pa_queue *q = (pa_queue *)op->self;
-    if (pa_call_nothing(pa_queue_call_deque(op->st->deque_append, METH_O, q->items, op->a)) < 0)
+    if (pa_call_nothing(op->st->deque_append(q->items, op->a)) < 0)
         return PYGEN_ERROR;
     q->unfinished++;
     if ((q->finished != NULL && pa_queue_tell_finished(op->self, op->st->names.clear) < 0) ||
         (pa_waiters_len(q->getters) > 0 && pa_queue_native_wakeup_next(op->st, q->getters) < 0))
         return PYGEN_ERROR;
-    *result = Py_NewRef(Py_None);
+    *result = pa_constant_ref(Py_None);
     return PYGEN_RETURN;
 }
 
 static PySendResult get_at_once(pa_op *op, PyObject **result)
 {
     pa_queue *q = (pa_queue *)op->self;
-    PyObject *item = pa_queue_call_deque(op->st->deque_popleft, METH_NOARGS, q->items, NULL);
+    PyObject *item = op->st->deque_popleft(q->items, NULL);
     if (item != NULL && pa_waiters_len(q->putters) > 0 && pa_queue_native_wakeup_next(op->st, q->putters) < 0)
         Py_CLEAR(item);
     *result = item;
     return item != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
+Py_NO_INLINE static PySendResult put_by_steps(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **putters = &((pa_queue *)self)->putters;
-    pa_queue *q = (pa_queue *)self;
     if (thrown != NULL)
-        return give_up(op, putters, pa_queue_is_full) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
-    if (q->order == PA_QUEUE_FIFO && q->limit >= 0 && q->maxsize != NULL && !q->is_shutdown && pa_queue_is_plain(self) &&
-        (q->limit == 0 || Py_SIZE(q->items) < q->limit))
-        return put_at_once(op, result);
+        return give_up(op, thrown, putters, pa_queue_is_full);
     int full = pa_queue_is_full(self);
     if (full > 0)
         return pa_queue_raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, putters);
@@ -86,16 +96,20 @@ static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static void put_abandon(pa_op *op) { (void)give_up(op, &((pa_queue *)op->self)->putters, pa_queue_is_full); }
+static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    pa_queue *q = (pa_queue *)op->self;
+    if (thrown == NULL && is_usual(op->self) && !q->is_shutdown && (q->limit == 0 || Py_SIZE(q->items) < q->limit))
+        return put_at_once(op, result);
+    return put_by_steps(op, thrown, result);
+}
 
-static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
+Py_NO_INLINE static PySendResult get_by_steps(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **getters = &((pa_queue *)self)->getters;
     if (thrown != NULL)
-        return give_up(op, getters, pa_queue_is_empty) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
-    if (((pa_queue *)self)->order == PA_QUEUE_FIFO && pa_queue_is_plain(self) && Py_SIZE(((pa_queue *)self)->items) > 0)
-        return get_at_once(op, result);
+        return give_up(op, thrown, getters, pa_queue_is_empty);
     int empty = pa_queue_is_empty(self);
     if (empty > 0 && ((pa_queue *)self)->is_shutdown && op->st->QueueShutDown != NULL && (empty = pa_queue_is_empty(self)) > 0)
         return pa_queue_raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, getters);
@@ -108,7 +122,12 @@ static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static void get_abandon(pa_op *op) { (void)give_up(op, &((pa_queue *)op->self)->getters, pa_queue_is_empty); }
+static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    if (thrown == NULL && is_usual(op->self) && Py_SIZE(((pa_queue *)op->self)->items) > 0)
+        return get_at_once(op, result);
+    return get_by_steps(op, thrown, result);
+}
 
 static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)
 {
@@ -127,8 +146,8 @@ static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const pa_op_kind put_kind = {"put", "Queue.put", put_run, put_abandon};
-static const pa_op_kind get_kind = {"get", "Queue.get", get_run, get_abandon};
+static const pa_op_kind put_kind = {"put", "Queue.put", put_run, NULL};
+static const pa_op_kind get_kind = {"get", "Queue.get", get_run, NULL};
 static const pa_op_kind join_kind = {"join", "Queue.join", join_run, NULL};
 
 PyObject *pa_queue_get(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &get_kind, self); }

@@ -1,8 +1,8 @@
 /* loop.sock_sendfile() and loop.sendfile(): the coroutines around net/sendfile.c. The first sends on a user's socket, the second on a
  * transport's, when what was written to it before has gone, with reading paused and writing refused.
  *
- * Whatever is not plain is given to asyncio's own coroutines, and so is reading and writing where the kernel does not send the file. They are
- * called by their names, so that a program's are found. A transport's methods are always called by their names.
+ * Whatever is not plain is given to asyncio's own coroutines, and so is reading and writing where the kernel does not send the file. They
+ * are called by their names, so that a program's are found. A transport's methods are always called by their names.
  *
  * self: the loop, a: the tuple of arguments, number: whether reading was paused for it.
  */

@@ -102,7 +102,8 @@ static PyObject *use_functions(PyObject *module, PyObject *args, PyObject *kwarg
         const char *name;
         PyObject **place;
     } places[] = {{"ensure_future", &st->ensure_future}, {"gather", &st->gather}, {"shield", &st->shield}, {"wait_for", &st->wait_for},
-                  {"wrap_future", &st->wrap_future}, {"find_loop", &st->find_loop}, {"iterator", &st->aio_AsCompletedIterator}};
+                  {"wrap_future", &st->wrap_future}, {"find_loop", &st->find_loop}, {"iterator", &st->aio_AsCompletedIterator},
+                  {"frame_of", &st->frame_of}};
     if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL) {
         PyErr_SetString(PyExc_TypeError, "_use_functions() takes keyword arguments only");
         return NULL;

@@ -231,7 +231,7 @@ static int enter(pa_group *g)
         Py_XSETREF(g->loop, running);
     }
     PyObject *parent, *loop = pa_group_own(g->loop);
-    int rc = pa_calls_current_task(st, loop, &parent);
+    int rc = pa_calls_need_task(st, loop, &parent);
     Py_DECREF(loop);
     if (rc < 0)
         return -1;

@@ -223,7 +223,7 @@ static int call_reschedule(timeout_object *t, PyObject *loop)
 static int begin(timeout_object *t, PyObject *loop)
 {
     PyObject *task = NULL;
-    if (pa_calls_current_task(t->st, loop, &task) < 0)
+    if (pa_calls_need_task(t->st, loop, &task) < 0)
         return -1;
     if (task == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Timeout should be used inside a task");

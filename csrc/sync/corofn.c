@@ -2,6 +2,7 @@
  * by an attribute that asyncio and inspect have for callables without such code; hence a type of its own. It binds as a function does,
  * and the interpreter calls it as a method without binding it first.
  */
+#include "rt/args.h"
 #include "sync/corofn_impl.h"
 
 typedef struct {
@@ -36,10 +37,8 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
 {
     corofn *fn = (corofn *)self;
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
-    if (nargs == 0) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
-        return NULL;
-    }
+    if (nargs == 0)
+        return pa_args_refuse(fn->owner, fn->def->name, args, nargs, kwnames);
     return pa_corofn_call_bound(self, args[0], args + 1, nargs - 1, kwnames);
 }
 

@@ -1,5 +1,6 @@
 /* See pyfn.h. Differs from a coroutine function (corofn.c) in that its code is real and can be written. */
 #include "sync/pyfn.h"
+#include "rt/args.h"
 #include "rt/override.h"
 
 typedef struct {
@@ -35,10 +36,8 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (pa_override_rewritten(fn->original, fn->code))
         return call_original(fn, args, nargsf, kwnames);
-    if (nargs == 0) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
-        return NULL;
-    }
+    if (nargs == 0)
+        return pa_args_refuse(fn->owner, fn->def->name, args, nargs, kwnames);
     PyTypeObject *owner = (PyTypeObject *)fn->owner;
     if (Py_TYPE(args[0])->tp_base != owner && !PyObject_TypeCheck(args[0], owner)) {
         PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,

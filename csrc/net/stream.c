@@ -536,7 +536,12 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++)
         if (pa_write_queue_push_bytes(&self->queue, PyList_GET_ITEM(chunks, i)) < 0)
             return pa_transport_fatal_raised(self, WRITE_ERROR); /* half a message cannot be taken back */
-    return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
+    if (!pa_write_queue_is_empty(&self->queue))
+        return settle(self, transmit(self));
+    if (PA_WRITELINES_SKIPS_FALSE || !self->st->asserts)
+        return 0;
+    PyErr_SetString(PyExc_AssertionError, "Data should not be empty"); /* an iterable that is true, of nothing */
+    return -1;
 }
 
 static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)

@@ -263,6 +263,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_KNOWS_DICT_ENTRIES (!PA_HAS_SWAP_CURRENT_TASK) /* rt/dict_slot.c: where the current task is in a dict */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
+#define PA_NAN_IS_NO_TIMEOUT (PY_VERSION_HEX >= 0x030D0000)         /* before, waiting until NaN was not waiting */
 #define PA_WAIT_FOR_MAKES_TASK (PY_VERSION_HEX < 0x030C0000) /* wait_for() runs a coroutine in a task of its own */
 #define PA_COMPLETES_BY_CLASS (PY_VERSION_HEX >= 0x030D0000) /* as_completed() returns an _AsCompletedIterator; before, a generator */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)

@@ -4,6 +4,7 @@ Each case is a call with one argument left open; each of VALUES is put there.
 """
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import gc
 import re
@@ -128,11 +129,26 @@ awaited("wait return_when", lambda aio, loop, v: aio.wait({future(loop)}, return
 awaited("wait_for", lambda aio, loop, v: aio.wait_for(v, 1))
 awaited("wait_for timeout", lambda aio, loop, v: aio.wait_for(future(loop, None), v))
 awaited("wait_for timeout of a done future", lambda aio, loop, v: aio.wait_for(future(loop), v))
-awaited("wait_for timeout of a coroutine", lambda aio, loop, v: aio.wait_for(aio.sleep(0, "slept"), v))
 awaited("to_thread", lambda aio, loop, v: aio.to_thread(v))
 awaited("queue put", lambda aio, loop, v: aio.Queue().put(v))
-awaited("await an operation", lambda aio, loop, v: aio.Queue().get().send(v))
-awaited("throw into an operation", lambda aio, loop, v: aio.Queue().get().throw(v))
+
+
+@case
+async def wait_for_timeout_of_a_coroutine(aio, loop, v):
+    with contextlib.closing(aio.sleep(0, "slept")) as coro:
+        return await aio.wait_for(coro, v)
+
+
+@case
+async def send_to_an_operation(aio, loop, v):
+    with contextlib.closing(aio.Queue().get()) as coro:
+        return coro.send(v)
+
+
+@case
+async def throw_into_an_operation(aio, loop, v):
+    with contextlib.closing(aio.Queue().get()) as coro:
+        return coro.throw(v)
 
 
 @case
@@ -353,7 +369,6 @@ def skip(name, value):
     return value == "0" and name.startswith(("add_", "remove_", "sock", "create_", "connect")) and "_done_" not in name
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")      # it was refused
 @pytest.mark.parametrize("name", CASES)
 def test_value(aio, name):
     right, ours = found(asyncio, name), found(aio, name)

@@ -251,6 +251,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)       /* the last uncancel() undoes a cancellation not yet delivered */
 #define PA_TASK_REPEATS_ATTRIBUTES (PY_VERSION_HEX < 0x030E0000)    /* asyncio.Task's own dict has Future's attributes */
 #define PA_FUTURE_ITER_STAYS (PY_VERSION_HEX >= 0x030E0000)         /* the iterator of a done future may be asked again */
+#define PA_STOP_SHOWS_NONE (PY_VERSION_HEX >= 0x030E0000)           /* a future's iterator ends with StopIteration(None) */
 #define PA_REFUSES_SECOND_INIT (PY_VERSION_HEX >= 0x030F0000)       /* RuntimeError for __init__ of an initialised future */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_STOP_HAS_CONTEXT (PY_VERSION_HEX < 0x030E0000)           /* the StopIteration of a result has the handled exception as context */

@@ -6,13 +6,15 @@ LOOP ?= pyasync
 TOOL ?= perf
 SECONDS ?= 5
 
-.PHONY: help build test stdlib libraries bench profile
+.PHONY: help build test stdlib libraries compatibility bench profile
 
 help:
 	@echo "make build       build the extension in place"
 	@echo "make test        pyasync's own tests"
 	@echo "make stdlib      CPython's own asyncio tests on pyasync (a quarter of an hour)"
 	@echo "make libraries   libraries' own tests, and programs of theirs, on asyncio and on pyasync (one or two hours)"
+	@echo "make compatibility  both, on every CPython from 3.11 to 3.15 that is found, and the tables of docs/compatibility.md made of it"
+	@echo "                 (hours; it can be stopped and goes on where it was)"
 	@echo "make bench       the benchmarks, against asyncio and other loops; TOPICS=... chooses some"
 	@echo "make profile     where the time of one case goes: CASE=$(CASE) LOOP=$(LOOP) TOOL=perf|py-spy|callgrind SECONDS=$(SECONDS);"
 	@echo "                 docs/performance.md says how to read what comes out"
@@ -31,6 +33,9 @@ stdlib: build
 libraries: build
 	mkdir -p $(RESULTS)
 	$(PYTHON) tests/libraries --save $(RESULTS)/libraries --log $(RESULTS)/libraries.log
+
+compatibility:
+	$(PYTHON) tests/compatibility.py --results $(RESULTS)/compatibility
 
 bench: build
 	$(PYTHON) benchmarks/compare.py $(TOPICS)

@@ -31,10 +31,10 @@ from worker import harness_topics
 HERE = Path(__file__).resolve().parent
 
 
-def add_measuring_arguments(parser, rounds, quick_rounds):
-    """The options of every command that measures; complete() makes them one."""
+def add_measuring_arguments(parser, rounds=None, quick_rounds=None):
+    """The options of every command that measures; complete() makes them one. Without `rounds`, their number is the command's affair."""
     parser.add_argument("--loops", help=f"comma-separated, of {', '.join(loops.COLUMNS)}; default: those installed, without pyasync-loop")
-    parser.add_argument("--rounds", type=int, help=f"processes per loop and case (default {rounds}, with --quick {quick_rounds})")
+    parser.add_argument("--rounds", type=int, help="processes per loop and case" + (f" (default {rounds}, with --quick {quick_rounds})" if rounds else ""))
     parser.add_argument("--quick", action="store_true", help="short bodies, few rounds: for a first impression only")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
                         help="cpu: the table in CPU time of the measured process, for a machine that has other things to do")
@@ -143,10 +143,14 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
+def columns_for(case, columns):
+    """The columns that a case is measured on."""
+    return [c for c in columns if loops.COLUMNS[c].applies(case.topic)] + ([loops.FLOOR] if case.floor else [])
+
+
 def measure_all(cases, columns, args, timeout=120):
     """All rounds of all cases on all columns: (rows, {(case, column): what went wrong})."""
-    rows = [report.Row(case, {c: [] for c in columns if loops.COLUMNS[c].applies(case.topic)} | ({loops.FLOOR: []} if case.floor else {}))
-            for case in cases]
+    rows = [report.Row(case, {c: [] for c in columns_for(case, columns)}) for case in cases]
     counts, failures = {}, {}
     cpu, client_cpu = processors(args.no_pin)
     progress = Progress(args.rounds * sum(len(row.results) for row in rows))

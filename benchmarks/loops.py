@@ -55,7 +55,7 @@ class Column:
 
 
 #: Topics in which connections are made.
-NETWORK = {"connections", "echo", "latency", "pingpong", "programs", "sock", "streams", "tls", "udp"}
+NETWORK = {"connections", "echo", "latency", "pingpong", "programs", "sendfile", "sock", "streams", "tls", "udp"}
 
 
 def new_event_loop(module):

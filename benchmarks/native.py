@@ -104,8 +104,12 @@ def run_client(options, address, connections, size, seconds, warmup, rate, clock
 def connect_load(address, batch, seconds):
     """Run the client that connects and waits for the server to close, `batch` connections at a time; its JSON as a dict. Blocks."""
     host, port = address
-    run = subprocess.run([program("connect_client"), host, str(port), str(batch), str(int(seconds * 1000 / 3)), str(int(seconds * 1000)),
-                          os.environ.get("BENCH_CLIENT_CPU", "-1")], capture_output=True, text=True, timeout=60 + 2 * seconds)
+    limit = 30 + 2 * seconds
+    try:
+        run = subprocess.run([program("connect_client"), host, str(port), str(batch), str(int(seconds * 1000 / 3)), str(int(seconds * 1000)),
+                              os.environ.get("BENCH_CLIENT_CPU", "-1")], capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the client had waited {limit:.0f} s for the server") from None
     if run.returncode:
         raise RuntimeError(run.stderr.strip() or f"connect_client: status {run.returncode}")
     return json.loads(run.stdout)

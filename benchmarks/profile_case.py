@@ -10,6 +10,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import compare
 import harness
@@ -22,13 +23,16 @@ OPERATIONS = 4000
 def perf(worker, seconds, out):
     recorded = out.with_suffix(".perf")
     run(["perf", "record", "-q", "-g", "-F", "1999", "-o", recorded, *worker, "--seconds", seconds])
-    run(["perf", "report", "--stdio", "--no-children", "-g", "none", "--percent-limit", "0.5", "-i", recorded])
+    for what in ("dso", "dso,symbol"):              # shares of kernel, interpreter, extension, libraries; then of functions
+        run(["perf", "report", "--stdio", "--no-children", "-g", "none", "--percent-limit", "0.5", "--sort", what,
+             "--comm", Path(sys.executable).resolve().name + ",python,python3", "-i", recorded])
     return recorded, f"perf report --no-children -i {recorded}"
 
 
 def py_spy(worker, seconds, out):
     recorded = out.with_suffix(".svg")
-    run(["py-spy", "record", "--native", "--rate", "500", "-o", recorded, "--", *worker, "--seconds", seconds])
+    # For each sample the process stands still while its stack is unwound: more of them and it would hardly get on.
+    run(["py-spy", "record", "--native", "--rate", "100", "-o", recorded, "--", *worker, "--seconds", seconds])
     return recorded, f"open {recorded} in a browser"
 
 

@@ -1,18 +1,23 @@
-"""Measure what README.md and docs/performance.md show, and write it there: one plot and one table each, and how costs grow.
+"""Measure what README.md and docs/performance.md show, and write it there: tables, plots, memory, how costs grow.
 
-    python benchmarks/publish.py                 on a machine with nothing else to do; takes an hour
-    python benchmarks/publish.py --quick         a first impression, marked as such
+    python benchmarks/publish.py                         on a machine with nothing else to do; says first how long it takes
+    python benchmarks/publish.py --only zuvloop          the table of the newest Python, from an environment of that Python
+    python benchmarks/publish.py --quick --only io       a first impression, marked as such
 
 The text between `<!-- begin NAME` and `<!-- end NAME -->` is replaced, and the pictures in docs/images/. Rows that pyasync loses stand
-with the others: the list of cases below is all that is chosen.
+with the others: the lists of cases below are all that is chosen.
 """
 import argparse
+import dataclasses
 import re
 import sys
+import time
 
 import compare
 import harness
 import loops
+import machine
+import native
 import plots
 import report
 import scaling
@@ -20,12 +25,37 @@ import scaling
 ROOT = compare.HERE.parent
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
-#: One or two of every topic.
-SHOWN = """
-    switch create_await future_pingpong call_soon_chain timer_cancel timer_fire threadsafe_thread gather_1000 wait_for timeout
-    task_group_100 lock_contended queue to_thread tree_none tree_io echo_1k echo_100k stream_echo_1k readline pingpong_sock_1k latency_1k
-    aiohttp uvicorn websockets memory_task
-""".split()
+
+
+@dataclasses.dataclass
+class Table:
+    rounds: int
+    cases: str
+    in_readme: str = ""             #: which of the rows README shows, too
+    without: tuple = ()             #: columns left out where --loops does not ask for them
+
+
+TABLES = {
+    "speed": Table(5, """
+        switch create_await future_pingpong call_soon_chain timer_cancel timer_fire threadsafe_chain threadsafe_thread gather_1000 wait_for
+        timeout task_group_100 lock_contended event_pingpong queue readline to_thread tree_none tree_io""", in_readme="""
+        switch create_await future_pingpong call_soon_chain timer_cancel threadsafe_thread gather_1000 timeout lock_contended queue readline
+        to_thread tree_io"""),
+    "io": Table(3, """
+        echo_1k echo_10k echo_100k echo_unix_1k stream_echo_1k sock_1k pingpong_sock_1k udp_1k tls_echo_1k tls_echo_100k accept sendfile_100k
+        processes process_communicate process_pipe latency_1k aiohttp uvicorn websockets""", in_readme="""
+        echo_1k echo_100k stream_echo_1k pingpong_sock_1k udp_1k tls_echo_1k accept processes latency_1k aiohttp uvicorn websockets"""),
+    "memory": Table(1, "memory_future memory_task_future memory_task memory_sleep memory_timer memory_connection idle_tcp idle_tls"),
+    "zuvloop": Table(3, """
+        switch create_await future_pingpong call_soon_chain timer_cancel threadsafe_thread gather_1000 queue tree_none echo_1k stream_echo_1k
+        pingpong_sock_1k tls_echo_1k""", without=("aiofastnet-uvloop",)),
+}
+#: Growing costs: of the loop everybody knows and of ours; above 10,000 a case takes seconds and its figure is steady.
+SCALING_LOOPS, SCALING_ROUNDS, LARGEST = "asyncio,pyasync", 1, 1_000_000
+#: What is measured when nothing is chosen: zuvloop's table wants a Python of its own.
+DEFAULT = ["speed", "io", "memory", "scaling"]
+#: Seconds that a process takes, with its start, warm-up and calibration; for the forecast.
+PROCESS_SECONDS = {False: 1.1, True: 0.6}
 
 
 def replace(path, name, text):
@@ -51,9 +81,11 @@ def short_table(rows, clock):
 
 
 def long_table(rows, columns, clock):
+    columns = [c for c in columns if any(c in row.results for row in rows)]
     header, lines = report.table(rows, columns, clock)
-    cases = {row.case.name: f"- `{row.case.name}`: {row.case.about} (per {row.case.operation})" for row in rows}
-    return report.as_markdown([header, *lines]) + "\n\n" + "\n".join(cases.values())
+    about = {row.case.name.removesuffix(" CPU"): row.case for row in rows}
+    return report.as_markdown([header, *lines]) + "\n\n" + "\n".join(
+        f"- `{name}`: {case.about} (per {case.operation})" for name, case in about.items())
 
 
 def growth_table(curves):
@@ -69,51 +101,94 @@ def said(args, facts):
     return ("**A quick run, to be replaced.** " if args.quick else "") + report.provenance(facts, args.clock)
 
 
-def publish_speed(args, columns, facts):
-    rows, failures = compare.measure_all(compare.choose_cases(SHOWN, {}), columns, args)
-    compare.conclude(facts)
-    if args.out:
-        compare.write(args.out, rows, columns, args.clock, facts)
+class Publication:
+    """One set of figures: what is to be measured, then what came out."""
+
+    def __init__(self, name, args):
+        self.name, self.failures = name, {}
+        self.args = argparse.Namespace(**vars(args))
+        if name == "scaling":
+            largest = args.largest or (10_000 if args.quick else LARGEST)
+            self.cases = [case for case in compare.choose_cases(["scaling"], {}) if int(case.name.partition("@")[2]) <= largest]
+            self.columns = compare.choose_columns(args.loops or SCALING_LOOPS)
+            self.args.rounds = args.rounds or SCALING_ROUNDS
+        else:
+            table = TABLES[name]
+            by_name = {case.name: case for case in compare.choose_cases(table.cases.split(), {})}
+            self.cases = [by_name[case] for case in table.cases.split()]
+            self.columns = compare.choose_columns(args.loops)
+            if not args.loops:
+                self.columns = {name: version for name, version in self.columns.items() if name not in table.without}
+            self.args.rounds = args.rounds or (1 if args.quick else table.rounds)
+
+    def forecast(self):
+        processes = self.args.rounds * sum(len(compare.columns_for(case, self.columns)) for case in self.cases)
+        return f"{self.name}: {len(self.cases)} cases, {self.args.rounds} rounds, {processes} processes", processes
+
+    def measure(self, load_before):
+        """load_before: the machine's load before the first of the figures; afterwards it is our own."""
+        self.facts = compare.introduce(self.args, self.columns) | {"load_avg_1min": load_before}
+        began = time.monotonic()
+        self.rows, self.failures = compare.measure_all(self.cases, self.columns, self.args, timeout=900 if self.name == "scaling" else 120)
+        compare.conclude(self.facts)
+        print(f"{self.name} took {time.monotonic() - began:.0f} s", flush=True)
+        if self.args.out:
+            compare.write(self.args.out / self.name, self.rows, self.columns, self.args.clock, self.facts)
+
+    def failed(self):
+        return [f"- `{name}` on {column} failed: {error}" for (name, column), error in self.failures.items()]
+
+    def write(self):
+        if self.name == "scaling":
+            curves = scaling.by_curve(self.rows, self.args.clock)
+            plots.scaling(curves, scaling.bench_scaling.CURVES, IMAGES / "scaling.svg")
+            noticed = [f"- {line}" for line in scaling.remarks(curves)] or ["No curve grows faster than it should."]
+            text = [f"![cost of an operation as what there is grows](images/scaling.svg)\n\npyasync:\n\n{growth_table(curves)}\n",
+                    *noticed, *self.failed(), "", said(self.args, self.facts)]
+        else:
+            text = [said(self.args, self.facts), "", long_table(self.rows, self.columns, self.args.clock), *self.failed()]
+        replace(PAGE, self.name, "\n".join(text))
+
+
+def write_readme(publications, args):
+    """Some rows of each table, and their picture."""
+    rows = [row for p in publications for row in p.rows if row.case.name.partition(" ")[0] in TABLES[p.name].in_readme.split()]
+    columns = {column: version for p in publications for column, version in p.columns.items()}
+    facts = publications[0].facts | {"versions": columns, "load_avg_1min_after": publications[-1].facts["load_avg_1min_after"]}
     timed = [row for row in rows if row.case.unit == "s"]
     plots.bars(timed, columns, IMAGES / "speed.svg", args.clock, f"pyasync and others, Python {facts['python_version']}")
-    failed = [f"- `{name}` on {column} failed: {error}" for (name, column), error in failures.items()]
     replace(ROOT / "README.md", "speed",
             f"![speed of pyasync and others](docs/images/speed.svg)\n\n{short_table(rows, args.clock)}\n\n{said(args, facts)}")
-    replace(PAGE, "speed", "\n".join([said(args, facts), "", long_table(rows, columns, args.clock), *failed]))
-    return failures
-
-
-def publish_scaling(args, columns, facts):
-    largest = args.largest or (10_000 if args.quick else 1_000_000)
-    cases = [case for case in harness.CASES.values() for _, _, size in [case.name.partition("@")]
-             if case.topic == "scaling" and int(size) <= largest]
-    args.rounds = facts["rounds"] = 1 if args.quick else 3
-    rows, failures = compare.measure_all(cases, columns, args, timeout=900)
-    compare.conclude(facts)
-    curves = scaling.by_curve(rows, args.clock)
-    plots.scaling(curves, scaling.bench_scaling.CURVES, IMAGES / "scaling.svg")
-    failed = [f"`{name}` on {column} failed: {error}" for (name, column), error in failures.items()]
-    noticed = "\n".join(f"- {line}" for line in scaling.remarks(curves) + failed) or "No curve grows faster than it should."
-    replace(PAGE, "scaling", f"![cost of an operation as what there is grows](images/scaling.svg)\n\npyasync:\n\n{growth_table(curves)}\n\n"
-                             f"{noticed}\n\n{said(args, facts)}")
-    return failures
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    compare.add_measuring_arguments(parser, rounds=7, quick_rounds=3)
-    parser.add_argument("--only", choices=["speed", "scaling"], help="measure and write only these figures")
-    parser.add_argument("--largest", type=int, help="largest size of the growing costs (default 1,000,000; with --quick 10,000)")
+    compare.add_measuring_arguments(parser)
+    parser.add_argument("--only", nargs="+", choices=[*TABLES, "scaling"], default=DEFAULT, metavar="FIGURES",
+                        help=f"measure and write only these, of {', '.join([*TABLES, 'scaling'])}; README needs speed and io")
+    parser.add_argument("--largest", type=int, help=f"largest size of the growing costs (default {LARGEST:,}; with --quick 10,000)")
     args = compare.complete(parser.parse_args())
     plots.pyplot()
-    columns = compare.choose_columns(args.loops)
-    facts = compare.introduce(args, columns)
+    native.prepare()
+    publications = [Publication(name, args) for name in args.only]
+    total = 0
+    for publication in publications:
+        line, processes = publication.forecast()
+        total += processes
+        print(line)
+    print(f"in all about {total * PROCESS_SECONDS[args.quick] / 60:.0f} minutes", flush=True)
+    began, load_before = time.monotonic(), machine.load()
     IMAGES.mkdir(parents=True, exist_ok=True)
-    failures = {}
-    if args.only != "scaling":
-        failures |= publish_speed(args, columns, facts)
-    if args.only != "speed":
-        failures |= publish_scaling(args, columns, facts)
+    for publication in publications:
+        publication.measure(load_before)
+        publication.write()
+    shown = [p for p in publications if p.name in TABLES and TABLES[p.name].in_readme]
+    if len(shown) == sum(bool(table.in_readme) for table in TABLES.values()):
+        write_readme(shown, args)
+    else:
+        print("README.md is as it was: its figures are of the tables speed and io")
+    print(f"took {(time.monotonic() - began) / 60:.1f} minutes")
+    failures = {key: error for publication in publications for key, error in publication.failures.items()}
     for (name, column), error in failures.items():
         print(f"FAILED {name} on {column}: {error}", file=sys.stderr)
     return 1 if any(column in loops.OURS for _, column in failures) else 0

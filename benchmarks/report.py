@@ -28,6 +28,9 @@ class Row:
         values = [r["value" if clock == "wall" or r["cpu_value"] is None else "cpu_value"] for r in self.results.get(column, [])]
         return values
 
+    def has_cpu_time(self, column):
+        return any(r["cpu_value"] is not None for r in self.results.get(column, []))
+
     def median(self, column, clock="wall"):
         values = self.values(column, clock)
         return statistics.median(values) if values else None
@@ -80,18 +83,23 @@ def main_column(columns):
     return "pyasync" if "pyasync" in columns else [c for c in columns if c != loops.FLOOR][-1]
 
 
+def of_best_other(row, about, clock):
+    best = row.best_other(clock)
+    return times(row.ratio(about, best, clock)) + f" {best}" if best and best != about else "–"
+
+
 def table(rows, columns, clock):
     """Header and lines of one topic's table, as lists of strings."""
     about = main_column(columns)
     limited = any(loops.FLOOR in row.results for row in rows)
     shown = [c for c in columns if c != loops.FLOOR] + ([loops.FLOOR] if limited else [])
-    header = ["", *shown, f"{about} / asyncio", "in CPU time", "/ best other"] + (["of floor"] if limited else [])
+    header = ["", *shown, f"{about} / asyncio", "in CPU time", "/ best other", "in CPU time"] + (["of floor"] if limited else [])
     lines = []
     for row in rows:
-        best = row.best_other(clock)
-        of_best = times(row.ratio(about, best, clock)) + f" {best}" if best and best != about else "–"
+        in_cpu_time = row.has_cpu_time(about)
         line = [row.case.name, *(cell(row, c, clock) for c in shown), times(row.ratio(about, "asyncio", clock)),
-                times(row.ratio(about, "asyncio", "cpu")) if row.case.unit == "s" else "–", of_best]
+                times(row.ratio(about, "asyncio", "cpu")) if in_cpu_time else "–", of_best_other(row, about, clock),
+                of_best_other(row, about, "cpu") if in_cpu_time else "–"]
         if limited:
             line.append(times(row.ratio(about, loops.FLOOR, clock)))
         lines.append(line)
@@ -126,11 +134,12 @@ def text(rows, columns, clock):
 
 
 def provenance(facts, clock):
+    measured = f"{'CPU' if clock == 'cpu' else 'wall-clock'} time of an operation"
+    how = f"Medians of {facts['rounds']} rounds, {measured} ± half the interquartile range" if facts["rounds"] > 1 else f"One round, {measured}"
     return (f"Measured on {facts['cpu_model_name']} ({facts['cpu_count']} CPUs), {facts['platform']}, "
             f"Python {facts['python_version']} ({facts['python_build']}); "
             + ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
-            + f"; commit {facts['commit']}. Medians of {facts['rounds']} rounds, {'CPU' if clock == 'cpu' else 'wall-clock'} time "
-            f"of an operation ± half the interquartile range; load average {facts['load_avg_1min']:.1f} before, "
+            + f"; commit {facts['commit']}. {how}; load average {facts['load_avg_1min']:.1f} before, "
             f"{facts['load_avg_1min_after']:.1f} after" + (": the machine had other work." if facts["load_avg_1min"] > 0.5 else "."))
 
 

@@ -22,6 +22,7 @@
 #include "sync/pyfn.h"
 #include "sync/queue.h"
 #include "sync/semaphore.h"
+#include "sync/sendfile.h"
 #include "sync/shield.h"
 #include "sync/sleep.h"
 #include "sync/sockets.h"
@@ -43,6 +44,7 @@ static int module_exec(PyObject *module)
         pa_handle_setup,
         pa_loop_setup,
         pa_sock_ops_setup,
+        pa_sendfile_setup,
         pa_transport_setup,
         pa_tls_setup,
         pa_server_setup,
@@ -65,6 +67,7 @@ static int module_exec(PyObject *module)
         pa_shield_setup,
         pa_sleep_setup,
         pa_sockets_setup,
+        pa_sendfiles_setup,
         pa_timeout_setup,
         pa_traits_setup,
         pa_taskgroup_setup,

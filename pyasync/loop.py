@@ -199,9 +199,10 @@ def _borrow_with_super(name):
 
 
 _borrow_with_super("_stop_serving")                          # 3.13: it removes a Unix socket's file
+_core._sendfile_originals(EventLoop)
 
 
-# The interpreter complains about arguments in a function's qualified name.
+# The qualified name is in what is said of arguments and of coroutines.
 for _class in EventLoop.__mro__[:EventLoop.__mro__.index(asyncio.BaseEventLoop)]:
     for _name, _method in vars(_class).items():
         if isinstance(_method, types.FunctionType) and not _name.startswith("__") and hasattr(_UnixLoop, _name):

@@ -8,12 +8,15 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 SOURCES = ("csrc", "pyasync", "setup.py", "pyproject.toml")
 
 
+def commit():
+    """The last one that changed what pyasync is made of."""
+    return _git("log", "-1", "--abbrev=7", "--format=%h", "--", *SOURCES) or "no commit: this is no checkout"
+
+
 def stamp():
-    """{commit: the last one that changed what pyasync is made of, day}. With ` and changes` if there are some since then."""
-    commit = _git("log", "-1", "--format=%h", "--", *SOURCES) or "no commit: this is no checkout"
-    if _git("status", "--porcelain", "--", *SOURCES):
-        commit += " and changes"
-    return {"commit": commit, "day": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    """{commit, day}. With ` and changes` if there are some since the commit."""
+    changes = " and changes" if _git("status", "--porcelain", "--", *SOURCES) else ""
+    return {"commit": commit() + changes, "day": datetime.datetime.now(datetime.UTC).date().isoformat()}
 
 
 def _git(*command):

@@ -51,13 +51,12 @@ def test_arguments_of_the_end(same):
             for result in (None, 1, ()):
                 f = loop.create_future()
                 f.set_result(result)
-                held = [iter(f)]
                 for ask in (next, lambda it: it.send(None)):
-                    for _ in range(2):
-                        try:
-                            ask(held[0])
-                        except StopIteration as e:
-                            found.append((e.args, e.value))
+                    held = [iter(f)]
+                    try:
+                        ask(held[0])
+                    except StopIteration as e:
+                        found.append((e.args, e.value))
             return found
     same(scenario)
 

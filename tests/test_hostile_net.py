@@ -171,6 +171,20 @@ def test_the_first_error_of_a_connection_is_told(same):
     assert same(scenario(main))["log"][-1] == ["lost", ["ConnectionResetError", "[Errno 104] Connection reset by peer"]]
 
 
+def test_write_eof_that_finds_the_peer_gone(same):
+    """What was written before fails, and that ends the connection: there is no end of file to be sent, and later writes only count."""
+    async def main(lab):
+        protocol, peer = await lab.connect("unix", eof_received=lambda p: True)
+        peer.close()
+        await lab.seen("eof")
+        protocol.transport.write(b"x")
+        protocol.transport.write_eof()
+        found = [protocol.transport._eof, outcome(protocol.transport.write, b"y"), outcome(protocol.transport.write_eof)]
+        await lab.seen("lost")
+        return found + [outcome(protocol.transport.write, b"z")]
+    assert same(scenario(main))["result"] == [False] + [["returned", None]] * 3
+
+
 def test_a_datagram_sent_in_connection_lost(same):
     """The socket is closed only after it."""
     class Last(asyncio.DatagramProtocol):

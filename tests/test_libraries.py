@@ -3,6 +3,7 @@ import importlib
 import json
 import pathlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,21 +70,27 @@ FAILS = {"test_crash", "test_hang", "test_fails", "test_flaky", "test_teardown"}
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("way", ["loop", "install"])
-def test_verdicts(command, run, way):
-    control, result = run("asyncio"), run(way)
-    outcomes = {test.partition("::")[2]: found["outcome"] for test, found in result.tests.items()}
-    assert outcomes == {
-        "test_loop": "passed", "test_crash": "failed", "test_hang": "failed", "test_fails": "failed", "test_fails_anyway": "failed",
-        "test_skipped": "skipped", "test_asyncios_loop": "passed", "test_own_loop": "passed", "test_flaky": "failed",
-        "test_teardown": "failed", "test_pytest_in_a_process": "passed", "test_pytest_in_this_process": "passed"}
-    assert {test.partition("::")[2] for test in command.main.compare(control, result)} == FAILS
-    assert command.main.made_a_wrong_loop(result) == ["test_it.py::test_asyncios_loop"]
-    assert "crashed or hung" in result.tests["test_it.py::test_hang"]["text"]
-    assert "nothing happened for 15 s" in result.tests["test_it.py::test_hang"]["text"]
-    assert result.loops == {"pyasync": 2, "asyncio": 1, "other": 1} and result.children == 1
+def test_verdicts(command, run):
+    ways = "loop", "install"
+    with ThreadPoolExecutor() as pool:              # most of the time is the wait for the test that hangs
+        control, *results = pool.map(run, ["asyncio", *ways])
     assert control.loops == {"pyasync": 0, "asyncio": 3, "other": 1}
-    assert not result.trouble
+    for way, result in zip(ways, results):
+        outcomes = {test.partition("::")[2]: found["outcome"] for test, found in result.tests.items()}
+        assert outcomes == {
+            "test_loop": "passed", "test_crash": "failed", "test_hang": "failed", "test_fails": "failed", "test_fails_anyway": "failed",
+            "test_skipped": "skipped", "test_asyncios_loop": "passed", "test_own_loop": "passed", "test_flaky": "failed",
+            "test_teardown": "failed", "test_pytest_in_a_process": "passed", "test_pytest_in_this_process": "passed"}, way
+        assert {test.partition("::")[2] for test in command.main.compare(control, result)} == FAILS, way
+        assert command.main.made_a_wrong_loop(result) == ["test_it.py::test_asyncios_loop"], way
+        assert "crashed or hung" in result.tests["test_it.py::test_hang"]["text"], way
+        assert "nothing happened for 15 s" in result.tests["test_it.py::test_hang"]["text"], way
+        assert result.loops == {"pyasync": 2, "asyncio": 1, "other": 1} and result.children == 1, way
+        assert not result.trouble, way
+
+
+@pytest.mark.parametrize("way", ["loop", "install"])
+def test_one_test_can_be_chosen(run, way):
     assert list(run(way, "test_it.py::test_loop").tests) == ["test_it.py::test_loop"]
 
 

@@ -17,11 +17,17 @@ from support import fresh_loop, loop_class, nonblocking_pair, outcome, spin, spi
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors")
 
 
-@pytest.fixture(autouse=True, params=["best", "poll"])
+ROUNDS = 1
+
+
+@pytest.fixture(autouse=True, params=["best", "busy", "poll"])
 def poller(request, monkeypatch):
-    """The poller that a loop of ours finds best, which may keep what was waited for, and one that does not."""
+    """The poller that a loop of ours finds best, which may keep what was waited for, and one that does not. Busy: descriptors that were
+    waited for before the loop has slept, and are told to the poller in another way then."""
     if request.param == "poll":
         monkeypatch.setenv("PYASYNC_POLLER", "poll")
+    if request.param == "busy":
+        monkeypatch.setitem(globals(), "ROUNDS", 3)
     return request.param
 
 
@@ -37,22 +43,24 @@ def end(loop, task):
     return loop.run_until_complete(asyncio.wait_for(task, 10))
 
 
-def receive(loop, to, fro, data=b"x"):
-    """One sock_recv() that has to wait."""
-    task = begin(loop, loop.sock_recv(to, 100))
-    fro.send(data)
-    assert end(loop, task) == data
+def receive(loop, to, fro, data=b"x", rounds=None):
+    """One sock_recv() that has to wait, or several."""
+    for _ in range(rounds or ROUNDS):
+        task = begin(loop, loop.sock_recv(to, 100))
+        fro.send(data)
+        assert end(loop, task) == data
 
 
 @contextlib.contextmanager
 def silence(loop):
-    """Checks that the kernel has nothing to report to the loop's poller, so that a sleeping loop goes on sleeping."""
+    """Checks that the kernel has nothing to report to the loop's poller, once the loop has slept, so that it goes on sleeping."""
     found = []
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if "eventpoll" in os.readlink(f"/proc/self/fd/{fd}"):
                 found.append(int(fd))
     yield
+    loop.run_until_complete(asyncio.sleep(0.001))
     waiting = select.poll()
     for fd in found:
         waiting.register(fd, select.POLLIN)
@@ -522,8 +530,8 @@ def test_methods_of_a_loop_that_are_overridden_are_called(same):
         a, b = nonblocking_pair()
         with a, b, contextlib.closing(loop):
             log.clear()                                         # asyncio's loop watches a socket of its own
-            receive(loop, a, b)
-            receive(loop, a, b)
+            receive(loop, a, b, rounds=1)
+            receive(loop, a, b, rounds=1)
             return list(log)
     assert same(scenario) == ["_add_reader", "remove_reader"] * 2
 
@@ -661,10 +669,11 @@ def test_forks_after_and_during_a_wait(aio, script):
     got = script("""
 import os, socket, traceback
 def receive(a, b, data):
-    task = loop.create_task(loop.sock_recv(a, 100))
-    loop.run_until_complete(aio.sleep(0))
-    b.send(data)
-    assert loop.run_until_complete(aio.wait_for(task, 10)) == data
+    for _ in range(3):
+        task = loop.create_task(loop.sock_recv(a, 100))
+        loop.run_until_complete(aio.sleep(0))
+        b.send(data)
+        assert loop.run_until_complete(aio.wait_for(task, 10)) == data
 loop = aio.new_event_loop()
 pairs = [socket.socketpair() for _ in range(4)]
 for a, b in pairs:

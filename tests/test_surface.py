@@ -74,6 +74,7 @@ def test_members(name):
         if callable(a) and member not in ("__hash__", "__lt__"):
             assert signature(a) == signature(b) and a.__name__ == b.__name__, member
             assert inspect.iscoroutinefunction(a) == inspect.iscoroutinefunction(b) and inspect.isroutine(b), member
+            assert a.__qualname__ == b.__qualname__ or not inspect.iscoroutinefunction(a), member    # it is in warnings and reprs
             assert bool(b.__doc__) or not a.__doc__, member
     assert bool(ours.__doc__) or not original.__doc__
     assert signature(ours) == signature(original)

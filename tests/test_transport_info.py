@@ -122,6 +122,19 @@ def test_repr(same, kind):
 
 
 @kinds
+def test_repr_right_after_a_write(same, kind):
+    """The kernel has it, as far as anybody can see."""
+    async def main(lab):
+        p, peer = await lab.connect(kind)
+        p.transport.write(b"short")
+        found = [repr(p.transport)]
+        p.transport.close()
+        await lab.seen("lost")
+        return found
+    assert same(scenario(main))["result"] == ["<SocketTransport fd=N read=polling write=<idle, bufsize=0>>"]
+
+
+@kinds
 def test_debug_log(same, kind):
     async def main(lab):
         p, peer = await lab.connect(kind)

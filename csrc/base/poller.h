@@ -20,16 +20,24 @@ enum { PA_POLL_IN = 1u, PA_POLL_OUT = 2u };
  * for it again is the cheap one of the ways to ask. */
 enum { PA_POLL_ONCE = 4u };
 
+/* Beside IN, where the backend has `once`: something new is reported, and what was there when set() was called; not again what nobody used. */
+enum { PA_POLL_EDGE = 8u };
+
+/* From this bit on, where the backend has `once`: a number of 16 bits that the caller chose, and that comes back with what is reported. A
+ * file that lives on in a duplicate, after its number was closed, goes on under the number it was told. */
+enum { PA_POLL_TAG = 16 };
+
 typedef struct {
     int fd;
     unsigned events; /* PA_POLL_* that are ready; never 0 */
+    unsigned tag;    /* 0 where the backend has no `once` */
 } pa_poll_event;
 
 typedef struct pa_poller pa_poller; /* each backend's own struct */
 
 typedef struct {
     const char *name; /* "epoll", "kqueue", "poll" */
-    bool once;        /* whether it knows PA_POLL_ONCE */
+    bool once;        /* whether it knows PA_POLL_ONCE, PA_POLL_EDGE and PA_POLL_TAG */
 
     /* 0, or -errno. *out is owned by the caller until close(). */
     int (*open)(pa_poller **out);

@@ -7,13 +7,12 @@
  *  - the table was cleared, but the file lives on in a duplicate, and the number is used for it again: ADD says EEXIST and becomes
  *    MOD.
  *  - the file lives on in a duplicate, but the number is gone or another file's: it goes on being reported under that number, and
- *    nobody can stop it. asyncio has the same trouble; the loop passes over descriptors it does not know, and whoever has that
- *    number now finds nothing to read.
+ *    nobody can stop it. asyncio has the same trouble; here the tag tells the loop that it is not what it asked for.
  *
  * A one-shot registration that has fired stays in the kernel, silent, until it is asked for again by MOD. So whoever waits for the same
  * descriptor again and again pays for one cheap call each time; and should its number stand for another file by then, MOD says so.
  *
- * What was asked for travels in the upper half of the event's 64 bits of user data, so that a hang-up can be reported as just that.
+ * What was asked for, and the tag, travel in the upper half of the event's 64 bits of user data, so that a hang-up can be reported as just that.
  * Belongs to the loop's thread. */
 #include "base/sys.h"
 
@@ -66,7 +65,8 @@ static int epoll_set(pa_poller *poller, int fd, unsigned was, unsigned want)
     if (want & PA_POLL_IN) event.events |= EPOLLIN;
     if (want & PA_POLL_OUT) event.events |= EPOLLOUT;
     if (want & PA_POLL_ONCE) event.events |= EPOLLONESHOT;
-    event.data.u64 = (uint64_t)(want & (PA_POLL_IN | PA_POLL_OUT)) << 32 | (uint32_t)fd;
+    if (want & PA_POLL_EDGE) event.events |= EPOLLET;
+    event.data.u64 = (uint64_t)want << 32 | (uint32_t)fd;
     if (was == 0) {
         err = pa_sys_epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event);
         if (err == -EEXIST) err = pa_sys_epoll_ctl(poller->fd, EPOLL_CTL_MOD, fd, &event);
@@ -98,6 +98,7 @@ static int epoll_wait_events(pa_poller *poller, int64_t timeout_ns, pa_poll_even
         if (event->events & ~(uint32_t)EPOLLIN) ready |= PA_POLL_OUT;
         events[i].fd = (int)(uint32_t)event->data.u64;
         events[i].events = ready & (unsigned)(event->data.u64 >> 32);
+        events[i].tag = (unsigned)(event->data.u64 >> (32 + PA_POLL_TAG));
     }
     return count;
 }

@@ -74,6 +74,7 @@ static int kqueue_wait_events(pa_poller *poller, int64_t timeout_ns, pa_poll_eve
     for (int i = 0; i < count; i++) {
         events[i].fd = (int)poller->events[i].ident;
         events[i].events = poller->events[i].filter == EVFILT_READ ? PA_POLL_IN : PA_POLL_OUT;
+        events[i].tag = 0;
     }
     return count;
 }

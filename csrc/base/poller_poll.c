@@ -165,6 +165,7 @@ static int poll_wait_events(pa_poller *poller, int64_t timeout_ns, pa_poll_event
         if (item->revents == 0) continue;
         ready--;
         events[count].fd = item->fd;
+        events[count].tag = 0;
         events[count].events = (item->events & POLLIN && item->revents & ~POLLOUT ? PA_POLL_IN : 0u) |
                                (item->events & POLLOUT && item->revents & ~POLLIN ? PA_POLL_OUT : 0u);
         count++;

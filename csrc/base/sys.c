@@ -19,6 +19,9 @@
 #ifdef PA_SYS_HAVE_KQUEUE
 #include <sys/event.h>
 #endif
+#if PA_SYS_HAVE_SENDFILE
+#include <sys/sendfile.h>
+#endif
 
 #if !defined(__APPLE__) && !defined(PA_SYS_EMULATE)
 #define HAVE_SOCK_FLAGS 1 /* socket types with SOCK_NONBLOCK and SOCK_CLOEXEC, accept4, pipe2 */
@@ -29,10 +32,10 @@
 
 /* Name, and whether it moves bytes and can therefore fall short. */
 #define CALLS(X)                                                                                                                   \
-    X(read, 1) X(write, 1) X(writev, 1) X(close, 0) X(dup, 0) X(fstat, 0) X(fcntl, 0) X(pipe2, 0)                                  \
+    X(read, 1) X(write, 1) X(writev, 1) X(close, 0) X(dup, 0) X(lseek, 0) X(fstat, 0) X(fcntl, 0) X(pipe2, 0)                      \
     X(socket, 0) X(socketpair, 0) X(accept4, 0) X(connect, 0) X(bind, 0) X(listen, 0) X(shutdown, 0)                               \
     X(getsockopt, 0) X(setsockopt, 0) X(getsockname, 0) X(getpeername, 0)                                                          \
-    X(recv, 1) X(recvfrom, 1) X(recvmsg, 1) X(send, 1) X(sendto, 1) X(sendmsg, 1)                                                  \
+    X(recv, 1) X(recvfrom, 1) X(recvmsg, 1) X(send, 1) X(sendto, 1) X(sendmsg, 1) X(sendfile, 1)                                   \
     X(poll, 0) X(epoll_create1, 0) X(epoll_ctl, 0) X(epoll_wait, 0) X(epoll_pwait2, 0) X(eventfd, 0) X(kqueue, 0) X(kevent, 0)     \
     X(malloc, 0)
 
@@ -253,6 +256,14 @@ int pa_sys_dup(int fd)
     return err < 0 ? err : status(fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
+int64_t pa_sys_lseek_set(int fd, int64_t offset)
+{
+    int err = fault(CALL_lseek, NULL);
+    if (err < 0) return err;
+    off_t position = lseek(fd, (off_t)offset, SEEK_SET);
+    return position < 0 ? -errno : (int64_t)position;
+}
+
 int pa_sys_fstat(int fd, struct stat *st)
 {
     int err = fault(CALL_fstat, NULL);
@@ -450,6 +461,22 @@ ssize_t pa_sys_sendmsg(int fd, const struct msghdr *msg, int flags)
 #endif
     } while (n == -EINTR);
     return n;
+}
+
+ssize_t pa_sys_sendfile(int fd, int file, int64_t offset, size_t size)
+{
+#if PA_SYS_HAVE_SENDFILE
+    ssize_t n;
+    do {
+        off_t from = (off_t)offset;
+        n = fault(CALL_sendfile, &size);
+        if (n == 0) n = moved(sendfile(fd, file, &from, size));
+    } while (n == -EINTR);
+    return n;
+#else
+    (void)fd, (void)file, (void)offset, (void)size;
+    return -ENOSYS;
+#endif
 }
 
 /* --- waiting --- */

@@ -30,10 +30,14 @@ struct pollfd;
 struct stat;
 
 #if defined(__linux__)
+#define PA_SYS_HAVE_SENDFILE 1 /* as Linux has it; others differ */
 #define PA_SYS_HAVE_EPOLL 1
 #define PA_SYS_HAVE_EVENTFD 1
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) || defined(__DragonFly__)
 #define PA_SYS_HAVE_KQUEUE 1
+#endif
+#ifndef PA_SYS_HAVE_SENDFILE
+#define PA_SYS_HAVE_SENDFILE 0
 #endif
 
 /* The most iovecs that one writev, sendmsg or recvmsg takes, on every system we know. */
@@ -49,6 +53,7 @@ ssize_t pa_sys_write(int fd, const void *buf, size_t size);
 ssize_t pa_sys_writev(int fd, const struct iovec *iov, int count);
 int pa_sys_close(int fd); /* always closes; 0 if interrupted */
 int pa_sys_dup(int fd);
+int64_t pa_sys_lseek_set(int fd, int64_t offset); /* the new position */
 int pa_sys_fstat(int fd, struct stat *st);
 int pa_sys_set_nonblocking(int fd, bool on); /* fcntl */
 int pa_sys_get_nonblocking(int fd);          /* fcntl; 0, 1 or -errno */
@@ -72,6 +77,7 @@ ssize_t pa_sys_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t pa_sys_send(int fd, const void *buf, size_t size, int flags);
 ssize_t pa_sys_sendto(int fd, const void *buf, size_t size, int flags, const struct sockaddr *addr, socklen_t len);
 ssize_t pa_sys_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t pa_sys_sendfile(int fd, int file, int64_t offset, size_t size); /* -ENOSYS without PA_SYS_HAVE_SENDFILE */
 
 /* --- waiting; -EINTR on a signal --- */
 int pa_sys_poll(struct pollfd *fds, size_t count, int64_t timeout_ns); /* ppoll where there is one */

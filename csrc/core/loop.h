@@ -126,6 +126,9 @@ int pa_loop_is_running(const pa_loop *loop);
 PyObject *pa_loop_executor(pa_loop *loop, PyObject *given);
 int pa_loop_replaces_create_future(pa_loop *loop); /* whether create_future has to be called by its name */
 
+/* Whether the instance itself has an attribute under one of these names (a dict's keys). 1, 0 or -1. */
+int pa_loop_has_own(pa_loop *loop, PyObject *names);
+
 /* loop.call_exception_handler({...}): message, and what is not NULL of exception (borrowed), and key/value pairs given as
  * (const char *key, PyObject *borrowed value)..., NULL. If an exception is raised and `exception` is NULL it is taken. 0, or -1 if the
  * handler let SystemExit or KeyboardInterrupt through. */

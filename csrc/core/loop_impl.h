@@ -13,13 +13,22 @@
 
 #define PA_FREE_HANDLES_MAX 1024
 
-/* One descriptor of the loop's table. `wanted` is what is waited for, `told` what the poller was told last: the same, or that and
- * PA_POLL_ONCE, or, once that was reported, PA_POLL_ONCE alone. Either a watch or the two Handles; see loop_fd.c. */
+/* One descriptor of the loop's table. `wanted` is what is waited for, `told` what the poller was told last, with which `tag`: the same, or
+ * what loop_wait.c makes of it, whose the other fields are. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
-    unsigned wanted, told;
+    uint8_t wanted, told;
+    bool reported;        /* since the wait began */
+    bool unsure;          /* it is in loop->unsure */
+    uint16_t tag, sleeps; /* loop->sleeps when it was reported */
     PyObject *reader, *writer; /* owned */
     pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */
 } pa_fd_slot;
+
+/* A descriptor whose wait, or whose end of waiting, the poller has not been told of. */
+typedef struct {
+    int fd;
+    int polls; /* since */
+} pa_unsure;
 
 /* Handles that were freed and wait to be used again, chained through their first slot. */
 typedef struct {
@@ -61,7 +70,7 @@ typedef enum {
     PA_COLD_TRANSPORTS,
     PA_COLD_UNIX_SERVER_SOCKETS,
     PA_COLD_WATCHER,
-    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_fd.c saw last, */
+    PA_COLD_TRANSPORTS_SEEN, /* not the user's: the _transports that loop_owner.c saw last, */
     PA_COLD_TRANSPORTS_DATA, /* and its dict */
     PA_COLD_LEN,
 } pa_cold;
@@ -106,6 +115,9 @@ struct pa_loop {
     pa_fd_slot *fds; /* indexed by descriptor */
     int fds_len;
     int watched; /* descriptors with something wanted, but for the loop's own */
+    uint16_t last_tag, sleeps; /* how often the poller was told something, and asked to wait */
+    pa_unsure *unsure;         /* loop_wait.c: the oldest first */
+    int unsure_len, unsure_cap;
     pa_watch signal_watch; /* the reading end of the signal pair; fd -1 when there is none */
     int signal_read_fd;    /* the same descriptor, to be closed */
     int signal_fd;         /* its writing end, which signal.set_wakeup_fd gets */
@@ -260,11 +272,14 @@ int pa_loop_run_deferred(pa_loop *loop);
 /* ---- Descriptors (loop_fd.c) ---- */
 int pa_loop_open_poller(pa_loop *loop, const char *name); /* 0 or -1 */
 void pa_loop_close_poller(pa_loop *loop);                 /* closes descriptors only; what the table owns is dropped */
+static inline pa_fd_slot *pa_loop_find_slot(pa_loop *loop, int fd) { return fd >= 0 && fd < loop->fds_len ? &loop->fds[fd] : NULL; }
 pa_fd_slot *pa_loop_need_slot(pa_loop *loop, int fd); /* of any fd >= 0; NULL with MemoryError */
 int pa_loop_want(pa_loop *loop, int fd, unsigned events); /* makes the poller want this of fd, whose slot there is. 0, or -1 and nothing
                                                            * changed */
-/* The same, where the poller is told `tell`: `events`, perhaps with PA_POLL_ONCE. */
+/* The same, where the poller is told `tell`: `events`, perhaps with PA_POLL_ONCE or PA_POLL_EDGE. */
 int pa_loop_want_as(pa_loop *loop, int fd, unsigned events, unsigned tell);
+int pa_loop_tell(pa_loop *loop, int fd, unsigned tell); /* tells the poller, whatever it was told before. 0, or -errno and nothing changed */
+void pa_loop_want_nothing(pa_loop *loop, int fd); /* forgets what is wanted, where the poller has failed to */
 int pa_loop_require_open(pa_loop *loop);            /* 0, or -1 with RuntimeError */
 int pa_loop_check_free(pa_loop *loop, int fd);      /* 0, or -1 with RuntimeError if a transport that is not closing has fd */
 /* Makes `handle` (NULL: none) the reader or writer of fd; *old is what it replaces, new. `once`: see loop_wait.c. 0, or -1 with nothing
@@ -275,17 +290,28 @@ int pa_loop_put_handle(pa_loop *loop, int fd, unsigned event, PyObject *handle, 
 int pa_loop_drop_handle(pa_loop *loop, int fd, unsigned event);
 int pa_loop_select(pa_loop *loop, int64_t timeout); /* the wait through _selector.select and _process_events. 0 or -1 */
 int pa_loop_process(pa_loop *loop, const pa_poll_event *events, int count); /* queues what became ready. 0 or -1 */
-/* loop_wait.c: what was told as PA_POLL_ONCE has been reported; and what was reported of such gets reported again, for whoever did not use
- * it, which keeps a raised exception. */
-void pa_loop_was_reported(pa_loop *loop, int fd);
-void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count);
-void pa_loop_ready_is_taken(pa_loop *loop); /* a program takes Handles out of loop._ready, and may drop them: the same of all */
-PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
-int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
 /* After a fork, in the child: what we share with the parent (the poller, the wakeup, the signal pair) is replaced by our own. */
 void pa_loop_part_from_parent(pa_loop *loop);
 int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
-extern PyMethodDef pa_loop_fd_methods[];
+
+/* ---- Waits (loop_wait.c) ---- */
+unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event); /* what the poller is to be told of one that is alone at fd */
+bool pa_loop_note_unsure(pa_loop *loop, int fd); /* false without memory: the poller has to be told at once */
+/* Before the poller is asked, `sleeping`: to wait. 0, or -1 with OSError. */
+int pa_loop_settle(pa_loop *loop, bool sleeping);
+/* What was told as PA_POLL_ONCE or PA_POLL_EDGE has been reported; and what was reported of such gets reported again, for whoever did not
+ * use it, which keeps a raised exception. */
+void pa_loop_was_reported(pa_loop *loop, int fd);
+void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count);
+void pa_loop_ready_is_taken(pa_loop *loop); /* a program takes Handles out of loop._ready, and may drop them: the same of all */
+
+/* ---- Watches, readers and writers (loop_watch.c, loop_owner.c, loop_reader.c) ---- */
+PyObject *pa_watch_callable(pa_loop *loop, const pa_ready *entry); /* stands for a PA_READY_IO entry: new */
+int pa_loop_run_watch(pa_loop *loop, pa_ready *entry);    /* a PA_READY_IO entry. 0 or -1 as a callback's */
+void pa_watch_release(pa_loop *loop, pa_watch *watch); /* nothing is wanted any more: gives the owner back */
+/* As pa_loop_check_free(); `shown`: the descriptor as the user gave it. fd may be negative: nobody has that. */
+int pa_loop_check_free_of(pa_loop *loop, int fd, PyObject *shown);
+extern PyMethodDef pa_loop_reader_methods[];
 extern PyMethodDef pa_loop_selector_methods[]; /* loop_selector.c */
 
 /* ---- Signals (signals.c) ---- */

@@ -90,3 +90,13 @@ void pa_loop_find_overrides(pa_loop *loop)
 }
 
 int pa_loop_replaces_create_future(pa_loop *loop) { return (pa_loop_overrides(loop) & PA_OVER_CREATE_FUTURE) != 0; }
+
+int pa_loop_has_own(pa_loop *loop, PyObject *names)
+{
+    Py_ssize_t pos = 0;
+    PyObject *name;
+    int found = 0;
+    while (found == 0 && pa_loop_dict_used(loop) > 0 && PyDict_Next(names, &pos, &name, NULL))
+        found = PyDict_Contains(loop->dict, name);
+    return found;
+}

@@ -229,6 +229,18 @@ void pa_loop_wake_up(pa_loop *loop)
     pa_mutex_unlock(&loop->inbox_lock);
 }
 
+/* Takes away what is told of files that have lost their number, and live on elsewhere. What is left. */
+static int drop_strangers(pa_loop *loop, pa_poll_event *events, int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        const pa_fd_slot *slot = pa_loop_find_slot(loop, events[i].fd);
+        if (slot != NULL && slot->tag == events[i].tag)
+            events[kept++] = events[i];
+    }
+    return kept;
+}
+
 int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
 {
     if (loop->poller == NULL) {
@@ -237,6 +249,9 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
     }
     if (timeout != 0 && !pa_loop_fall_asleep(loop))
         timeout = 0;
+    if (loop->unsure_len > 0 && pa_loop_settle(loop, timeout != 0) < 0)
+        return -1;
+    loop->sleeps += timeout != 0;
     int count;
     if (timeout == 0) {
         count = loop->poller_ops->wait(loop->poller, 0, events, max);
@@ -254,7 +269,7 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
         pa_error_from_rc(count);
         return -1;
     }
-    return count;
+    return loop->poller_ops->once ? drop_strangers(loop, events, count) : count;
 }
 
 /* Waits and queues what became ready. What is put off to the end of the tick goes out first: there is some if a callback runs the loop in

@@ -529,7 +529,7 @@ done:
 
 int pa_loop_setup(PyObject *module, pa_state *st)
 {
-    PyMethodDef *const tables[] = {pa_loop_sched_methods, pa_loop_run_methods, pa_loop_fd_methods, pa_loop_selector_methods,
+    PyMethodDef *const tables[] = {pa_loop_sched_methods, pa_loop_run_methods, pa_loop_reader_methods, pa_loop_selector_methods,
                                    pa_loop_signal_methods};
     st->EventLoop = (PyTypeObject *)PyType_FromModuleAndSpec(module, &loop_spec, NULL);
     if (st->EventLoop == NULL || pa_views_setup(module, st) < 0 || register_at_fork(module) < 0)

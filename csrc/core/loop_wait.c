@@ -2,16 +2,28 @@
  *
  * To the user it is what asyncio does: a Handle in the table, added for the operation and removed after it. The kernel is asked for less.
  * Where the Handle is the only one of its descriptor it is told as PA_POLL_ONCE, if the poller knows that. What was reported then is
- * silent, so that removing the Handle asks nothing of the kernel, and the next wait for the descriptor one cheap call. Nothing is
- * remembered of the file: should the number stand for another one by the next wait, the kernel does not know it and gets it as a new one;
- * and a file that lives on in a duplicate, when its number is closed, is never heard of again. A wait that is given up before its report
- * is removed from the kernel, too.
+ * silent, so that removing the Handle asks nothing of the kernel, and the next wait for the descriptor one cheap call.
+ *
+ * A busy loop spares that call, too. A reader that comes back before the loop has slept is told as PA_POLL_EDGE, and stays told when its
+ * wait ends. The next wait tells nothing: whoever waits has just been refused, so that what comes is new. Nothing hangs on that, though. Such
+ * a wait is unsure, and so is the descriptor that nobody waits for: they are told anew, or taken away, before the loop sleeps, and if a
+ * few polls have not ended them. Telling looks whether the descriptor is ready, and whether the number still stands for the same file.
+ *
+ * Nothing is remembered of files. Should the number stand for another one by the next wait, the kernel does not know it and gets it as a
+ * new one. A file that lives on in a duplicate, when its number is closed, is never heard of again if it was silent; if it was not, its
+ * reports have a tag that the number has not any more, or one that nobody waits for. A wait that is given up before its report is removed
+ * from the kernel, too, at the latest before the loop sleeps.
  *
  * Level-triggered reports come again if nobody uses them, and these do not. So they are asked for again in all such cases: the operation
  * wants more (pa_loop_wait_again), a program's code between the poller and the Handle may pass over them (then nothing is told once, and
  * what was is told anew), it takes Handles out of loop._ready, or the tick fails. The loop's thread only.
  */
 #include "core/loop_impl.h"
+#include "rt/error.h"
+
+#include <errno.h>
+
+#define UNSURE_POLLS 4 /* that do not wait: as many as a request to a busy server takes from one wait to the next, twice */
 
 static bool may_wait_once(pa_loop *loop)
 {
@@ -19,17 +31,98 @@ static bool may_wait_once(pa_loop *loop)
            !(pa_loop_overrides(loop) & (PA_OVER_ADD_CALLBACK | PA_OVER_PROCESS_EVENTS | PA_OVER_RUN_ONCE | PA_OVER_HANDLE_RUN));
 }
 
-/* Whether fd has `handle`, which has been reported once. */
-static bool is_silent(pa_loop *loop, int fd, unsigned event, PyObject *handle)
+/* ---- Telling the poller later ---- */
+
+unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event)
 {
-    if (fd >= loop->fds_len || loop->fds[fd].told != PA_POLL_ONCE)
-        return false;
-    return (event == PA_POLL_IN ? loop->fds[fd].reader : loop->fds[fd].writer) == handle;
+    const pa_fd_slot *slot = &loop->fds[fd];
+    if (event == PA_POLL_IN && (slot->told & PA_POLL_EDGE || (slot->told == PA_POLL_ONCE && slot->sleeps == loop->sleeps)))
+        return PA_POLL_IN | PA_POLL_EDGE;
+    return event | PA_POLL_ONCE;
+}
+
+bool pa_loop_note_unsure(pa_loop *loop, int fd)
+{
+    if (loop->fds[fd].unsure)
+        return true;
+    if (loop->unsure_len == loop->unsure_cap) {
+        int cap = loop->unsure_cap > 0 ? loop->unsure_cap * 2 : 16; /* of descriptors, each once: no overflow */
+        pa_unsure *grown = PyMem_Realloc(loop->unsure, (size_t)cap * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        loop->unsure = grown;
+        loop->unsure_cap = cap;
+    }
+    loop->unsure[loop->unsure_len++] = (pa_unsure){.fd = fd};
+    loop->fds[fd].unsure = true;
+    return true;
+}
+
+/* Whether the poller may have to be told of it. Not if another user of the descriptor has, or its Handle is queued: it ends the wait. */
+static bool is_unsure(const pa_fd_slot *slot) { return slot->told & PA_POLL_EDGE && !(slot->wanted != 0 && slot->reported); }
+
+/* 0 or -errno. */
+static int settle(pa_loop *loop, int fd)
+{
+    pa_fd_slot *slot = &loop->fds[fd];
+    int rc = pa_loop_tell(loop, fd, slot->wanted != 0 ? slot->told : 0);
+    if (rc != -EBADF && rc != -EPERM)
+        return rc;
+    slot->told = 0; /* closed while somebody waits for it: asyncio waits for ever, too */
+    return 0;
+}
+
+int pa_loop_settle(pa_loop *loop, bool sleeping)
+{
+    int kept = 0, rc = 0;
+    for (int i = 0; i < loop->unsure_len; i++) {
+        pa_unsure entry = loop->unsure[i];
+        bool unsure = is_unsure(&loop->fds[entry.fd]);
+        if (unsure && rc == 0 && (sleeping || ++entry.polls > UNSURE_POLLS)) {
+            rc = settle(loop, entry.fd);
+            unsure = rc < 0;
+        }
+        loop->fds[entry.fd].unsure = unsure;
+        if (unsure)
+            loop->unsure[kept++] = entry;
+    }
+    loop->unsure_len = kept;
+    if (rc < 0)
+        pa_error_from_rc(rc);
+    return rc < 0 ? -1 : 0;
+}
+
+/* A wait begins, or goes on, of which the poller was told at an earlier time. 0 or -1. */
+static int begin_unsure(pa_loop *loop, int fd)
+{
+    loop->fds[fd].reported = false;
+    int rc = pa_loop_note_unsure(loop, fd) ? 0 : pa_loop_tell(loop, fd, loop->fds[fd].told);
+    if (rc < 0)
+        pa_error_from_rc(rc);
+    return rc < 0 ? -1 : 0;
+}
+
+/* ---- What was reported ---- */
+
+/* Whether what was told of it is not told again by itself: it is silent, or was told of new things only. */
+static bool is_told_once(const pa_fd_slot *slot)
+{
+    return slot->wanted != 0 && (slot->told == PA_POLL_ONCE || (slot->told & PA_POLL_EDGE && slot->reported));
+}
+
+static pa_fd_slot *slot_of_handle(pa_loop *loop, int fd, unsigned event, PyObject *handle)
+{
+    pa_fd_slot *slot = pa_loop_find_slot(loop, fd);
+    return slot != NULL && (event == PA_POLL_IN ? slot->reader : slot->writer) == handle ? slot : NULL;
 }
 
 void pa_loop_was_reported(pa_loop *loop, int fd)
 {
-    loop->fds[fd].told = PA_POLL_ONCE;
+    pa_fd_slot *slot = &loop->fds[fd];
+    slot->reported = true;
+    slot->sleeps = loop->sleeps;
+    if (slot->told & PA_POLL_ONCE)
+        slot->told = PA_POLL_ONCE;
     if (loop->over.bits & (PA_OVER_ADD_CALLBACK | PA_OVER_HANDLE_RUN)) /* since the wait began */
         pa_loop_report_again(loop, &(pa_poll_event){.fd = fd}, 1);
 }
@@ -38,10 +131,11 @@ void pa_loop_report_again(pa_loop *loop, const pa_poll_event *events, int count)
 {
     PyObject *raised = pa_err_take();
     for (int i = 0; i < count; i++) {
-        pa_fd_slot *slot = events[i].fd < loop->fds_len ? &loop->fds[events[i].fd] : NULL;
-        if (slot == NULL || !(slot->told & PA_POLL_ONCE))
+        pa_fd_slot *slot = pa_loop_find_slot(loop, events[i].fd);
+        if (slot == NULL || !(slot->told & (PA_POLL_ONCE | PA_POLL_EDGE)))
             continue;
-        slot->told = PA_POLL_ONCE;
+        if (slot->told & PA_POLL_ONCE)
+            slot->told = PA_POLL_ONCE;
         if (slot->wanted != 0 && pa_loop_want(loop, events[i].fd, slot->wanted) < 0)
             PyErr_WriteUnraisable((PyObject *)loop);
     }
@@ -53,9 +147,11 @@ void pa_loop_ready_is_taken(pa_loop *loop)
     if (!may_wait_once(loop)) /* then nothing is silent; a program that runs all Handles itself comes here for each */
         return;
     for (int fd = 0; fd < loop->fds_len; fd++)
-        if (loop->fds[fd].told == PA_POLL_ONCE && loop->fds[fd].wanted != 0)
+        if (is_told_once(&loop->fds[fd]))
             pa_loop_report_again(loop, &(pa_poll_event){.fd = fd}, 1);
 }
+
+/* ---- One wait ---- */
 
 bool pa_loop_waits_natively(pa_loop *loop) { return !(pa_loop_overrides(loop) & PA_OVER_FDS); }
 
@@ -66,16 +162,25 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
     PyObject *nothing = PyTuple_New(0);
     PyObject *handle = nothing != NULL ? pa_handle_new(loop, callback, nothing, context) : NULL;
     Py_XDECREF(nothing);
-    if (handle != NULL && pa_loop_put_handle(loop, fd, event, handle, may_wait_once(loop)) < 0)
+    if (handle == NULL)
+        return NULL;
+    bool told = fd < loop->fds_len && loop->fds[fd].told & PA_POLL_EDGE;
+    int rc = pa_loop_put_handle(loop, fd, event, handle, may_wait_once(loop));
+    if (rc == 0 && told && loop->fds[fd].told & PA_POLL_EDGE && slot_of_handle(loop, fd, event, handle) != NULL)
+        rc = begin_unsure(loop, fd);
+    if (rc < 0)
         Py_CLEAR(handle);
     return handle;
 }
 
 int pa_loop_wait_again(pa_loop *loop, int fd, unsigned event, PyObject *handle)
 {
-    if (loop->closed || !is_silent(loop, fd, event, handle))
+    const pa_fd_slot *slot = loop->closed ? NULL : slot_of_handle(loop, fd, event, handle);
+    if (slot == NULL || !is_told_once(slot))
         return 0;
-    unsigned wanted = loop->fds[fd].wanted;
+    if (slot->told & PA_POLL_EDGE && may_wait_once(loop))
+        return begin_unsure(loop, fd);
+    unsigned wanted = slot->wanted;
     return pa_loop_want_as(loop, fd, wanted, wanted == event && may_wait_once(loop) ? wanted | PA_POLL_ONCE : wanted);
 }
 

@@ -326,14 +326,26 @@ int pa_task_do_step(PyObject *self, pa_task *t, PyObject *exc)
     return rc;
 }
 
+/* The CancelledError that fetch would raise, without raising it where that leaves no trace: a loop that was started in an `except` clause
+ * leaves that clause's exception as its context. New. */
+static PyObject *cancellation_of(pa_future *f)
+{
+    PyObject *handled = PyErr_GetHandledException(), *exc = NULL;
+    if (handled != NULL)
+        pa_future_raise_cancelled(f);
+    else
+        exc = pa_future_cancelled_error(f);
+    Py_XDECREF(handled);
+    return exc != NULL ? exc : pa_err_take();
+}
+
 int pa_task_do_wakeup(PyObject *self, pa_task *t, PyObject *future)
 {
     PyObject *value = NULL, *exc = NULL;
     if (pa_future_is_exact(future)) {
         pa_future *f = pa_future_find(future);
-        if (f->state == PA_FUTURE_CANCELLED) { /* as fetch, without raising it first */
-            if ((exc = pa_future_cancelled_error(f)) == NULL)
-                exc = pa_err_take();
+        if (f->state == PA_FUTURE_CANCELLED) {
+            exc = cancellation_of(f);
         } else {
             int rc = pa_future_fetch(f, &value);
             exc = rc == 0 ? NULL : rc > 0 ? Py_NewRef(value) : pa_err_take();

@@ -208,7 +208,8 @@ PyObject *pa_transport_repr(PyObject *op)
     if (self->loop != NULL && !pa_loop_is_closed(self->loop))
         result = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name, state, self->fd,
                                       self->watch.events & PA_POLL_IN ? "polling" : "idle",
-                                      self->watch.events & PA_POLL_OUT ? "polling" : "idle", self->queue.bytes);
+                                      self->watch.events & PA_POLL_OUT ? "polling" : "idle",
+                                      self->blocked ? self->queue.bytes : 0); /* what is put off counts as sent */
     else
         result = PyUnicode_FromFormat("<%U%s fd=%d>", name, state, self->fd);
     Py_DECREF(name);

@@ -573,8 +573,10 @@ static PyObject *method_write_eof(PyObject *op, PyObject *unused)
         Py_RETURN_NONE;
     if (pa_stream_flush(self) < 0)
         return NULL;
+    if (self->closing || self->eof) /* since the flush: it failed, or what it called was here before us */
+        Py_RETURN_NONE;
     self->eof = true;
-    if (!self->closing && pa_write_queue_is_empty(&self->queue) && shut_down_write(self) < 0)
+    if (pa_write_queue_is_empty(&self->queue) && shut_down_write(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -137,6 +137,18 @@ int pa_transport_schedule_loss(pa_transport *self, PyObject *exc)
     return rc;
 }
 
+/* sendfile's writer, if it waits for our descriptor, goes with us. 0 or -1. */
+static int end_loan(pa_transport *self)
+{
+    if (!self->lent)
+        return 0;
+    self->lent = false;
+    PyObject *fd = PyLong_FromLong(self->fd);
+    int rc = fd != NULL ? pa_call_nothing(PyObject_CallMethodOneArg(self->loop_obj, self->st->names._remove_writer, fd)) : -1;
+    Py_XDECREF(fd);
+    return rc;
+}
+
 int pa_transport_force_close(pa_transport *self, PyObject *exc)
 {
     if (self->conn_lost || self->loop == NULL)
@@ -165,7 +177,7 @@ int pa_transport_close(pa_transport *self)
         return pa_stream_want(self, 0, PA_POLL_IN);
     self->conn_lost++;
     pa_watch_detach(self->loop, &self->watch);
-    return pa_transport_schedule_loss(self, Py_None);
+    return end_loan(self) < 0 ? -1 : pa_transport_schedule_loss(self, Py_None);
 }
 
 /* Keeps the first exception of a sequence that must run to its end. */
@@ -206,6 +218,8 @@ int pa_transport_lose(pa_transport *self, PyObject *exc)
     if (result == NULL)
         keep_first(&error);
     Py_XDECREF(result);
+    if (end_loan(self) < 0)
+        keep_first(&error);
     if (pa_transport_close_fd(self) < 0)
         keep_first(&error);
     Py_CLEAR(self->protocol);
@@ -619,14 +633,17 @@ static PyObject *method_reset_empty_waiter(PyObject *op, PyObject *unused)
 static PyObject *method_lend_fd(PyObject *op, PyObject *unused)
 {
     pa_transport *self = PA_TRANSPORT(op);
-    if (self->loop != NULL)
+    if (self->loop != NULL) {
         pa_watch_detach(self->loop, &self->watch);
+        self->lent = true;
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *method_take_fd_back(PyObject *op, PyObject *unused)
 {
     pa_transport *self = PA_TRANSPORT(op);
+    self->lent = false;
     if (!self->conn_lost && self->watch.fd < 0 && pa_watch_attach(self->loop, &self->watch, self->fd, 0) < 0)
         return NULL;
     Py_RETURN_NONE;

@@ -55,6 +55,7 @@ typedef struct {
     bool is_pipe;          /* conn_lost counts writes in vain and says nothing else: pipe.c */
     bool streams;          /* the protocol is a native StreamReaderProtocol */
     bool tls;              /* ... a native SSLProtocol */
+    bool lent;             /* the descriptor, to sendfile: no watch, perhaps a writer's Handle */
     bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */
     bool named;            /* `extra` has the addresses already: their family is not ours to translate */
     bool extra_done;

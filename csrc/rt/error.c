@@ -33,3 +33,33 @@ void pa_raise_any(PyObject *exc)
     else
         PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
 }
+
+/* PyErr_GetHandledException() looks further out than PyErr_SetHandledException() puts: what is not this frame's would stay behind in it. */
+PyObject *pa_error_handle(PyObject *exc)
+{
+    PyThreadState *thread = PyThreadState_Get();
+    PyObject *before = thread->exc_info->exc_value;
+    if (exc != NULL)
+        thread->exc_info->exc_value = Py_NewRef(exc);
+    else
+        Py_XINCREF(before);
+    return before;
+}
+
+void pa_error_handled(PyObject *before)
+{
+    PyThreadState *thread = PyThreadState_Get();
+    PyObject *handled = thread->exc_info->exc_value;
+    thread->exc_info->exc_value = before;
+    Py_XDECREF(handled);
+}
+
+void pa_error_reraise(PyObject *exc)
+{
+    PyObject *context = PyException_GetContext(exc);
+    if (context == NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    else
+        pa_err_restore(Py_NewRef(exc));
+    Py_XDECREF(context);
+}

@@ -19,4 +19,13 @@ int pa_error_is_exit(void);
 /* raise exc, whatever that is: TypeError for what is no exception. */
 void pa_raise_any(PyObject *exc);
 
+/* As an `except` clause is entered and left: what is raised between the two calls has `exc` (borrowed, may be NULL) as its context, and
+ * sys.exception() is it. Returns what pa_error_handled() is given. What is raised at either call stays raised as it is. */
+PyObject *pa_error_handle(PyObject *exc);
+void pa_error_handled(PyObject *before); /* steals */
+
+/* Raises exc (borrowed) again, as the one that left something called while pa_error_handle() was in force: what has come before it
+ * there leads to the exception that is handled. */
+void pa_error_reraise(PyObject *exc);
+
 #endif

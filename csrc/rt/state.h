@@ -88,6 +88,8 @@ typedef struct pa_state {
     unsigned traits;            /* sync/traits.h */
     unsigned concurrent_version; /* of ConcurrentFuture */
     pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides, barrier_overrides, socket_overrides;
+    pa_override_cache sendfile_overrides, socket_sending_overrides;
+    bool sendfile_always_places; /* the file, also where nothing was sent: net/sendfile.c */
     bool asserts;               /* whether asyncio's assert statements are run: they are not under -O */
     /* How a transport gives data to a native StreamReaderProtocol: 1; 0 with nothing done, if data_received() has to be called for it;
      * -1 with an exception. streams/protocol.c */

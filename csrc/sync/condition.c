@@ -10,6 +10,7 @@
 #include "sync/condition.h"
 #include "rt/args.h"
 #include "rt/call.h"
+#include "rt/error.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/lock.h"
@@ -153,12 +154,13 @@ static PySendResult fail_wait(pa_op *op)
 {
     if (!op->st->condition_renotifies)
         return PYGEN_ERROR;
-    PyObject *raised = pa_err_take(), *one = PyLong_FromLong(1), *result = NULL;
+    PyObject *raised = pa_err_take(), *one = PyLong_FromLong(1), *result = NULL, *before = pa_error_handle(raised);
     int rc = one == NULL ? -1 : 0;
     if (rc == 0 && (overrides(op->self) & NOTIFY_PRIVATE))
         rc = (result = PyObject_CallMethodOneArg(op->self, op->st->names._notify, one)) != NULL ? 0 : -1;
     else if (rc == 0)
         rc = native_notify(op->self, one);
+    pa_error_handled(before);
     Py_XDECREF(result);
     Py_XDECREF(one);
     if (rc == 0)
@@ -202,20 +204,18 @@ static PySendResult begin_wait(pa_op *op)
     return pa_bound_push(op->self, &c->waiters, op->a) < 0 ? PYGEN_ERROR : pa_op_wait(op, op->a);
 }
 
-static PySendResult wait_run(pa_op *op, PyObject *thrown, PyObject **result)
+/* After the wait, while op->b is handled: until the lock is taken. */
+static PySendResult go_on(pa_op *op, PyObject *thrown, PyObject **result)
 {
-    if (op->step == START)
-        return begin_wait(op);
     PyObject *cancelled = op->st->CancelledError;
     if (op->step == WAITING) {
         if (((condition *)op->self)->waiters != NULL)
             (void)pa_waiters_remove(((condition *)op->self)->waiters, op->a);
-        op->b = Py_XNewRef(thrown);
         return reacquire(op);
     }
     if (thrown != NULL) {
         if (!PyErr_GivenExceptionMatches(thrown, cancelled)) {
-            (void)pa_op_raise(thrown);
+            pa_error_reraise(thrown);
             return fail_wait(op);
         }
         Py_XSETREF(op->c, Py_NewRef(thrown));
@@ -223,12 +223,26 @@ static PySendResult wait_run(pa_op *op, PyObject *thrown, PyObject **result)
     }
     if (op->c != NULL && !op->st->condition_renotifies)
         PyErr_SetNone(cancelled);
-    else if (op->c != NULL || op->b != NULL)
-        (void)pa_op_raise(op->c != NULL ? op->c : op->b);
+    else if (op->c != NULL)
+        pa_error_reraise(op->c);
+    else if (op->b != NULL)
+        (void)pa_op_raise(op->b);
     if (PyErr_Occurred())
         return fail_wait(op);
     *result = Py_NewRef(Py_True);
     return PYGEN_RETURN;
+}
+
+static PySendResult wait_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    if (op->step == START)
+        return begin_wait(op);
+    if (op->step == WAITING)
+        op->b = Py_XNewRef(thrown);
+    PyObject *before = pa_error_handle(op->b);
+    PySendResult how = go_on(op, thrown, result);
+    pa_error_handled(before);
+    return how;
 }
 
 /* op->a: the predicate; step 1: it waits. */

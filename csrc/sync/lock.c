@@ -5,6 +5,7 @@
  */
 #include "sync/lock.h"
 #include "rt/args.h"
+#include "rt/error.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/waiters.h"
@@ -116,8 +117,13 @@ static PySendResult do_acquire(pa_op *op, PyObject *thrown)
         l->locked = 1;
         return PYGEN_RETURN;
     }
-    if (PyErr_GivenExceptionMatches(thrown, l->bound.st->CancelledError) && !l->locked && wake_up_first(op->self) < 0)
-        return PYGEN_ERROR;
+    if (PyErr_GivenExceptionMatches(thrown, l->bound.st->CancelledError) && !l->locked) {
+        PyObject *before = pa_error_handle(thrown);
+        int rc = wake_up_first(op->self);
+        pa_error_handled(before);
+        if (rc < 0)
+            return PYGEN_ERROR;
+    }
     return pa_op_raise(thrown);
 }
 

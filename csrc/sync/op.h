@@ -51,14 +51,14 @@ struct pa_op {
     pa_state *st;         /* borrowed: the type owns the module */
     PyObject *self;       /* the lock, the queue, ... */
     PyObject *a, *b, *c;
-    PyObject *waiter;     /* op.c's: what it waits for: a native future, or the iterator of anything else; stays until the next wait */
-    PyObject *outcome;    /* op.c's: what that iterator returned */
+    PyObject *waiter;     /* op_wait.c's: what it waits for: a native future, or the iterator of anything else; stays until the next wait */
+    PyObject *outcome;    /* op_wait.c's: what that iterator returned */
     PyObject *origin;     /* op.c's: where it was made, if that is recorded */
     PyObject *weakrefs;
     int64_t number;
     int step;
     uint8_t status;       /* op.c's */
-    uint8_t waits_for;    /* op.c's: what `waiter` is */
+    uint8_t waits_for;    /* op_wait.c's: what `waiter` is */
     uint8_t finalized;    /* op.c's: the collector knows that, too, and does not forget it */
 };
 

@@ -1,64 +1,28 @@
-/* Queue, PriorityQueue, LifoQueue: what lies in them, and two queues of futures, of those who want something out of it (getters) and
- * into it (putters). The classes that programs see derive from these and asyncio's; repr, shutdown() and whatever is not hot is asyncio's
- * own code there, which finds the attributes it knows.
- *
- * put() and get() wait for a turn, not for an item: whoever is woken looks again, and waits again if a newcomer was faster. One that is
- * cancelled after it was woken wakes the next.
- *
- * What a subclass overrides (_init, _put, _get, qsize, full, ...) is called by its name. The items lie in a real deque or list, `_queue`,
- * since programs look at them; anything else that is put there is used through the methods that asyncio's code would call.
+/* Queue, PriorityQueue, LifoQueue: the types. A queue is what lies in it (queue_items.c), and two queues of futures, of those who want
+ * something out of it (getters) and into it (putters: queue_ops.c). The classes that programs see derive from these and asyncio's; repr,
+ * shutdown() and whatever is not hot is asyncio's own code there, which finds the attributes it knows.
  */
-#include "sync/queue.h"
+#include "sync/queue_impl.h"
 #include "rt/args.h"
 #include "rt/call.h"
-#include "sync/bound.h"
-#include "sync/corofn.h"
 #include "sync/waiters.h"
 
-#include <stdbool.h>
-
-typedef enum { FIFO, PRIORITY, LIFO } order;
-
-typedef struct {
-    PyObject_HEAD
-    pa_bound bound;
-    PyObject *maxsize;      /* NULL: __init__ did not run */
-    Py_ssize_t limit;       /* the same; 0: unlimited; -1: not an int of moderate size */
-    PyObject *items;        /* `_queue`; NULL: not assigned */
-    PyObject *getters, *putters;
-    PyObject *finished;     /* the event `_finished`, made when somebody joins or looks; set while `unfinished` is 0 */
-    Py_ssize_t unfinished;
-    uint8_t order;
-    char plain;             /* `items` is exactly the deque or list that _init makes */
-    char is_shutdown;
-} queue;
-
-enum {
-    GET_LOOP = 1,
-    INIT = 2,
-    PUT = 4,
-    GET = 8,
-    QSIZE = 16,
-    EMPTY = 32,
-    FULL = 64,
-    PUT_NOWAIT = 128,
-    GET_NOWAIT = 256,
-    WAKEUP_NEXT = 512,
-};
+/* ---- Overrides ---- */
 
 #define OVERRIDES(st)                                                                                                              \
     {                                                                                                                              \
-        {(st)->names._get_loop, GET_LOOP}, {(st)->names._init, INIT}, {(st)->names._put, PUT}, {(st)->names._get, GET},            \
-            {(st)->names.qsize, QSIZE}, {(st)->names.empty, EMPTY}, {(st)->names.full, FULL},                                      \
-            {(st)->names.put_nowait, PUT_NOWAIT}, {(st)->names.get_nowait, GET_NOWAIT}, {(st)->names._wakeup_next, WAKEUP_NEXT},   \
-            {NULL, 0},                                                                                                             \
+        {(st)->names._get_loop, PA_QUEUE_GET_LOOP}, {(st)->names._init, PA_QUEUE_INIT}, {(st)->names._put, PA_QUEUE_PUT},          \
+            {(st)->names._get, PA_QUEUE_GET}, {(st)->names.qsize, PA_QUEUE_QSIZE}, {(st)->names.empty, PA_QUEUE_EMPTY},            \
+            {(st)->names.full, PA_QUEUE_FULL}, {(st)->names.put_nowait, PA_QUEUE_PUT_NOWAIT},                                      \
+            {(st)->names.get_nowait, PA_QUEUE_GET_NOWAIT}, {(st)->names._wakeup_next, PA_QUEUE_WAKEUP_NEXT}, {NULL, 0},            \
     }
 
-static unsigned find_overrides(PyObject *self)
+unsigned pa_queue_find_overrides(PyObject *self)
 {
     pa_state *st = PA_BOUND(self)->st;
     const pa_override names[] = OVERRIDES(st);
-    PyTypeObject *native = ((queue *)self)->order == FIFO ? st->Queue : ((queue *)self)->order == LIFO ? st->LifoQueue : st->PriorityQueue;
+    int order = ((pa_queue *)self)->order;
+    PyTypeObject *native = order == PA_QUEUE_FIFO ? st->Queue : order == PA_QUEUE_LIFO ? st->LifoQueue : st->PriorityQueue;
     return pa_bound_find_overrides(self, native, names);
 }
 
@@ -68,454 +32,58 @@ static int queue_setattro(PyObject *self, PyObject *name, PyObject *value)
     return pa_bound_setattr(self, name, value, names);
 }
 
-static inline bool replaced(PyObject *self, unsigned bit) { return (PA_BOUND_OVERRIDES(self, find_overrides) & bit) != 0; }
-
-/* Of a plain queue: nothing of it is overridden, and `items` is what _init makes. */
-static inline bool is_plain(PyObject *self) { return ((queue *)self)->plain && PA_BOUND_OVERRIDES(self, find_overrides) == 0; }
-
-static PyObject *items_of(PyObject *self)
-{
-    PyObject *items = ((queue *)self)->items;
-    if (items == NULL)
-        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_queue'", Py_TYPE(self)->tp_name);
-    return items;
-}
-
-/* ---- How much lies in it ---- */
-
-static Py_ssize_t native_qsize(PyObject *self)
-{
-    PyObject *items = Py_XNewRef(items_of(self)); /* its __len__ may assign another */
-    Py_ssize_t size = items != NULL ? PyObject_Size(items) : -1;
-    Py_XDECREF(items);
-    return size;
-}
-
-/* 1, 0 or -1. */
-static int native_empty(PyObject *self)
-{
-    PyObject *items = items_of(self);
-    if (items == NULL)
-        return -1;
-    if (((queue *)self)->plain)
-        return Py_SIZE(items) == 0;
-    int truth = pa_call_truth(Py_NewRef(items));
-    return truth < 0 ? -1 : !truth;
-}
-
-/* The same with a maxsize that is not an ordinary int, or a qsize() that is not ours. */
-static int full_by_objects(PyObject *self)
-{
-    queue *q = (queue *)self;
-    if (q->maxsize == NULL) {
-        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_maxsize'", Py_TYPE(self)->tp_name);
-        return -1;
-    }
-    PyObject *maxsize = Py_NewRef(q->maxsize), *zero = PyLong_FromLong(0), *size = NULL;
-    int rc = zero != NULL ? PyObject_RichCompareBool(maxsize, zero, Py_LE) : -1;
-    if (rc == 0) {
-        size = replaced(self, QSIZE) ? PyObject_CallMethodNoArgs(self, q->bound.st->names.qsize) : PyLong_FromSsize_t(native_qsize(self));
-        rc = size != NULL && !PyErr_Occurred() ? PyObject_RichCompareBool(size, maxsize, Py_GE) : -1;
-    } else if (rc > 0) {
-        rc = 0;
-    }
-    Py_DECREF(maxsize);
-    Py_XDECREF(zero);
-    Py_XDECREF(size);
-    return rc;
-}
-
-static int native_full(PyObject *self)
-{
-    queue *q = (queue *)self;
-    if (q->limit == 0 && q->maxsize != NULL)
-        return 0;
-    if (q->limit < 0 || q->maxsize == NULL || replaced(self, QSIZE))
-        return full_by_objects(self);
-    Py_ssize_t size = native_qsize(self);
-    return size < 0 ? -1 : size >= q->limit;
-}
-
-static int is_empty(PyObject *self)
-{
-    if (is_plain(self))
-        return Py_SIZE(((queue *)self)->items) == 0;
-    return replaced(self, EMPTY) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.empty)) : native_empty(self);
-}
-
-static int is_full(PyObject *self)
-{
-    queue *q = (queue *)self;
-    if (q->limit >= 0 && q->maxsize != NULL && is_plain(self))
-        return q->limit > 0 && Py_SIZE(q->items) >= q->limit;
-    return replaced(self, FULL) ? pa_call_truth(PyObject_CallMethodNoArgs(self, PA_BOUND(self)->st->names.full)) : native_full(self);
-}
-
-/* ---- Putting in and taking out ---- */
-
-static int done(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
-/* deque.append and popleft, which are C functions of one argument and of none: without the call's ado. */
-static PyObject *call_deque(PyObject *method, int flags, PyObject *deque, PyObject *arg)
-{
-    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
-        PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
-        if (def->ml_flags == flags)
-            return def->ml_meth(deque, arg);
-    }
-    PyObject *args[] = {deque, arg};
-    return PyObject_Vectorcall(method, args, arg != NULL ? 2 : 1, NULL);
-}
-
-static int native_put(PyObject *self, PyObject *item)
-{
-    queue *q = (queue *)self;
-    pa_state *st = q->bound.st;
-    PyObject *items = items_of(self);
-    if (items == NULL)
-        return -1;
-    if (q->order == LIFO && q->plain)
-        return PyList_Append(items, item);
-    items = Py_NewRef(items);
-    PyObject *args[] = {items, item}, *result;
-    if (q->order == PRIORITY)
-        result = PyObject_Vectorcall(st->heappush, args, 2, NULL);
-    else
-        result = q->plain ? call_deque(st->deque_append, METH_O, items, item) : PyObject_CallMethodOneArg(items, st->names.append, item);
-    Py_DECREF(items);
-    return done(result);
-}
-
-static PyObject *native_get(PyObject *self)
-{
-    queue *q = (queue *)self;
-    pa_state *st = q->bound.st;
-    PyObject *items = items_of(self), *item;
-    if (items == NULL)
-        return NULL;
-    Py_INCREF(items);
-    if (q->order == PRIORITY)
-        item = PyObject_CallOneArg(st->heappop, items);
-    else if (q->order == LIFO)
-        item = PyObject_CallMethodNoArgs(items, st->names.pop);
-    else
-        item = q->plain ? call_deque(st->deque_popleft, METH_NOARGS, items, NULL) : PyObject_CallMethodNoArgs(items, st->names.popleft);
-    Py_DECREF(items);
-    return item;
-}
-
-/* The oldest of them that still waits is woken. `waiters` is borrowed, NULL for none. 0 or -1. */
-static int native_wakeup_next(pa_state *st, PyObject *waiters)
-{
-    PyObject *future;
-    int rc = 0;
-    Py_XINCREF(waiters);
-    while (rc == 0 && (future = pa_waiters_pop(waiters)) != NULL) {
-        rc = pa_waiter_wake(st, future, Py_None);
-        Py_DECREF(future);
-    }
-    Py_XDECREF(waiters);
-    return rc < 0 ? -1 : 0;
-}
-
-static int wakeup_next(PyObject *self, PyObject **waiters)
-{
-    pa_state *st = PA_BOUND(self)->st;
-    if (!replaced(self, WAKEUP_NEXT))
-        return pa_waiters_len(*waiters) > 0 ? native_wakeup_next(st, *waiters) : 0;
-    PyObject *shown = pa_bound_show_waiters(self, waiters, 1);
-    PyObject *result = shown != NULL ? PyObject_CallMethodOneArg(self, st->names._wakeup_next, shown) : NULL;
-    Py_XDECREF(shown);
-    return done(result);
-}
-
-/* ---- Unfinished tasks ---- */
-
-/* The event, of the class that programs see. New. */
-static PyObject *finished_event(PyObject *self)
-{
-    queue *q = (queue *)self;
-    if (q->finished == NULL) {
-        PyObject *made = PyObject_CallNoArgs(q->bound.st->visible_event);
-        if (made == NULL || (q->unfinished == 0 && done(PyObject_CallMethodNoArgs(made, q->bound.st->names.set)) < 0)) {
-            Py_XDECREF(made);
-            return NULL;
-        }
-        Py_XSETREF(q->finished, made);
-    }
-    return Py_NewRef(q->finished);
-}
-
-/* _finished.set() or .clear(). 0 or -1. */
-static int tell_finished(PyObject *self, PyObject *method)
-{
-    queue *q = (queue *)self;
-    if (q->finished == NULL)
-        return 0;
-    PyObject *finished = Py_NewRef(q->finished);
-    int rc = done(PyObject_CallMethodNoArgs(finished, method));
-    Py_DECREF(finished);
-    return rc;
-}
-
-/* ---- put_nowait() and get_nowait() ---- */
-
-static int raise_if_shutdown(PyObject *self)
-{
-    pa_state *st = PA_BOUND(self)->st;
-    if (!((queue *)self)->is_shutdown || st->QueueShutDown == NULL)
-        return 0;
-    PyErr_SetNone(st->QueueShutDown);
-    return -1;
-}
-
-static int native_put_nowait(PyObject *self, PyObject *item)
-{
-    queue *q = (queue *)self;
-    pa_state *st = q->bound.st;
-    if (raise_if_shutdown(self) < 0)
-        return -1;
-    int full = is_full(self);
-    if (full != 0) {
-        if (full > 0)
-            PyErr_SetNone(st->QueueFull);
-        return -1;
-    }
-    if ((replaced(self, PUT) ? done(PyObject_CallMethodOneArg(self, st->names._put, item)) : native_put(self, item)) < 0)
-        return -1;
-    q->unfinished++;
-    return tell_finished(self, st->names.clear) < 0 ? -1 : wakeup_next(self, &q->getters);
-}
-
-static PyObject *native_get_nowait(PyObject *self)
-{
-    queue *q = (queue *)self;
-    pa_state *st = q->bound.st;
-    int empty = is_empty(self);
-    if (empty != 0) {
-        if (empty > 0 && raise_if_shutdown(self) == 0)
-            PyErr_SetNone(st->QueueEmpty);
-        return NULL;
-    }
-    PyObject *item = replaced(self, GET) ? PyObject_CallMethodNoArgs(self, st->names._get) : native_get(self);
-    if (item != NULL && wakeup_next(self, &q->putters) < 0)
-        Py_CLEAR(item);
-    return item;
-}
-
-/* ---- put(), get(), join() ---- */
-
-enum { START, WOKEN };
-
-/* Waits in the queue for a turn. */
-static PySendResult wait_in(pa_op *op, PyObject **waiters)
-{
-    PyObject *future = pa_bound_future(op->self, replaced(op->self, GET_LOOP));
-    if (future == NULL)
-        return PYGEN_ERROR;
-    Py_XSETREF(op->b, future);
-    op->step = WOKEN;
-    return pa_bound_push(op->self, waiters, future) < 0 ? PYGEN_ERROR : pa_op_wait(op, future);
-}
-
-/* It does not wait any more, and will not take its turn: if it was woken, the next one is. `blocked` says whether there is nothing to be
- * done for anybody. 0 or -1. */
-static int give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
-{
-    pa_state *st = op->st;
-    if (pa_waiter_cancel(st, op->b) < 0)
-        return -1;
-    if (*waiters != NULL)
-        (void)pa_waiters_remove(*waiters, op->b);
-    int rc = blocked(op->self);
-    if (rc != 0)
-        return rc < 0 ? -1 : 0;
-    pa_waiter_state state = pa_waiter_look(st, op->b);
-    if (state == PA_WAITER_ERROR)
-        return -1;
-    return state != PA_WAITER_CANCELLED ? wakeup_next(op->self, waiters) : 0;
-}
-
-/* put() and get() of the usual queue, a FIFO of which nothing is overridden, when there is room or an item: what the steps below come to
- * then, in one. No code of a program's runs in a deque. */
-static PySendResult put_at_once(pa_op *op, PyObject **result)
-{
-    queue *q = (queue *)op->self;
-    if (done(call_deque(op->st->deque_append, METH_O, q->items, op->a)) < 0)
-        return PYGEN_ERROR;
-    q->unfinished++;
-    if ((q->finished != NULL && tell_finished(op->self, op->st->names.clear) < 0) ||
-        (pa_waiters_len(q->getters) > 0 && native_wakeup_next(op->st, q->getters) < 0))
-        return PYGEN_ERROR;
-    *result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
-static PySendResult get_at_once(pa_op *op, PyObject **result)
-{
-    queue *q = (queue *)op->self;
-    PyObject *item = call_deque(op->st->deque_popleft, METH_NOARGS, q->items, NULL);
-    if (item != NULL && pa_waiters_len(q->putters) > 0 && native_wakeup_next(op->st, q->putters) < 0)
-        Py_CLEAR(item);
-    *result = item;
-    return item != NULL ? PYGEN_RETURN : PYGEN_ERROR;
-}
-
-static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
-{
-    PyObject *self = op->self;
-    PyObject **putters = &((queue *)self)->putters;
-    queue *q = (queue *)self;
-    if (thrown != NULL)
-        return give_up(op, putters, is_full) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
-    if (q->order == FIFO && q->limit >= 0 && q->maxsize != NULL && !q->is_shutdown && is_plain(self) &&
-        (q->limit == 0 || Py_SIZE(q->items) < q->limit))
-        return put_at_once(op, result);
-    int full = is_full(self);
-    if (full > 0)
-        return raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, putters);
-    if (full < 0)
-        return PYGEN_ERROR;
-    if (replaced(self, PUT_NOWAIT))
-        *result = PyObject_CallMethodOneArg(self, op->st->names.put_nowait, op->a);
-    else
-        *result = native_put_nowait(self, op->a) == 0 ? Py_NewRef(Py_None) : NULL;
-    return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
-}
-
-static void put_abandon(pa_op *op) { (void)give_up(op, &((queue *)op->self)->putters, is_full); }
-
-static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
-{
-    PyObject *self = op->self;
-    PyObject **getters = &((queue *)self)->getters;
-    if (thrown != NULL)
-        return give_up(op, getters, is_empty) < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
-    if (((queue *)self)->order == FIFO && is_plain(self) && Py_SIZE(((queue *)self)->items) > 0)
-        return get_at_once(op, result);
-    int empty = is_empty(self);
-    if (empty > 0 && ((queue *)self)->is_shutdown && op->st->QueueShutDown != NULL && (empty = is_empty(self)) > 0)
-        return raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, getters);
-    if (empty > 0)
-        return wait_in(op, getters);
-    if (empty < 0)
-        return PYGEN_ERROR;
-    *result = replaced(self, GET_NOWAIT) ? PyObject_CallMethodNoArgs(self, op->st->names.get_nowait) : native_get_nowait(self);
-    return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
-}
-
-static void get_abandon(pa_op *op) { (void)give_up(op, &((queue *)op->self)->getters, is_empty); }
-
-static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)
-{
-    if (thrown != NULL)
-        return pa_op_raise(thrown);
-    if (op->step == START && ((queue *)op->self)->unfinished > 0) {
-        PyObject *finished = finished_event(op->self);
-        PyObject *wait = finished != NULL ? PyObject_CallMethodNoArgs(finished, op->st->names.wait) : NULL;
-        op->step = WOKEN;
-        PySendResult how = wait != NULL ? pa_op_await(op, wait) : PYGEN_ERROR;
-        Py_XDECREF(finished);
-        Py_XDECREF(wait);
-        return how;
-    }
-    *result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
-static const pa_op_kind put_kind = {"put", "Queue.put", put_run, put_abandon};
-static const pa_op_kind get_kind = {"get", "Queue.get", get_run, get_abandon};
-static const pa_op_kind join_kind = {"join", "Queue.join", join_run, NULL};
-
-PyObject *pa_queue_get(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &get_kind, self); }
-
-int pa_queue_put(PyObject *self, PyObject *item) { return native_put_nowait(self, item); }
-
-static const char *const item_names[] = {"item", NULL};
-
-static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    static const pa_signature sig = {"put", item_names, 1, 1};
-    PyObject *item = pa_args_one(self, &sig, args, nargs, kwnames);
-    PyObject *op = item != NULL ? pa_op_new(PA_BOUND(self)->st, &put_kind, self) : NULL;
-    if (op != NULL)
-        ((pa_op *)op)->a = Py_NewRef(item);
-    return op;
-}
-
-static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    return pa_args_none(self, "get", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &get_kind, self);
-}
-
-static PyObject *queue_join(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    return pa_args_none(self, "join", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &join_kind, self);
-}
-
-static const pa_corofn_def queue_coroutines[] = {
-    {"put", "Queue.put", queue_put, "put($self, /, item)\n--\n\nPut an item into the queue; if it is full, wait until there is room."},
-    {"get", "Queue.get", queue_get, "get($self, /)\n--\n\nRemove and return an item; if there is none, wait for one."},
-    {"join", "Queue.join", queue_join,
-     "join($self, /)\n--\n\nBlock until task_done() was called for every item that was put into the queue."},
-    {NULL, NULL, NULL, NULL},
-};
 
 /* ---- Methods ---- */
 
 static PyObject *queue_put_nowait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const pa_signature sig = {"put_nowait", item_names, 1, 1};
+    static const pa_signature sig = {"put_nowait", pa_queue_item_names, 1, 1};
     PyObject *item = pa_args_one(self, &sig, args, nargs, kwnames);
-    if (item == NULL || native_put_nowait(self, item) < 0)
+    if (item == NULL || pa_queue_put(self, item) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *queue_get_nowait(PyObject *self, PyObject *unused) { return native_get_nowait(self); }
+static PyObject *queue_get_nowait(PyObject *self, PyObject *unused) { return pa_queue_get_nowait(self); }
 
 static PyObject *queue_task_done(PyObject *self, PyObject *unused)
 {
-    queue *q = (queue *)self;
+    pa_queue *q = (pa_queue *)self;
     if (q->unfinished <= 0) {
         PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
         return NULL;
     }
-    if (--q->unfinished == 0 && tell_finished(self, q->bound.st->names.set) < 0)
+    if (--q->unfinished == 0 && pa_queue_tell_finished(self, q->bound.st->names.set) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *queue_qsize(PyObject *self, PyObject *unused)
 {
-    Py_ssize_t size = native_qsize(self);
+    Py_ssize_t size = pa_queue_qsize(self);
     return size < 0 ? NULL : PyLong_FromSsize_t(size);
 }
 
 static PyObject *queue_empty(PyObject *self, PyObject *unused)
 {
-    int rc = native_empty(self);
+    int rc = pa_queue_native_empty(self);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
 static PyObject *queue_full(PyObject *self, PyObject *unused)
 {
-    int rc = native_full(self);
+    int rc = pa_queue_native_full(self);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
 static PyObject *queue_put_item(PyObject *self, PyObject *item)
 {
-    if (native_put(self, item) < 0)
+    if (pa_queue_native_put(self, item) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *queue_get_item(PyObject *self, PyObject *unused) { return native_get(self); }
+static PyObject *queue_get_item(PyObject *self, PyObject *unused) { return pa_queue_native_get(self); }
 
 static PyObject *queue_wakeup_next(PyObject *self, PyObject *waiters)
 {
@@ -532,7 +100,7 @@ static PyObject *queue_wakeup_next(PyObject *self, PyObject *waiters)
             return NULL;
         Py_RETURN_NONE;
     }
-    int rc = native_wakeup_next(st, own);
+    int rc = pa_queue_native_wakeup_next(st, own);
     Py_DECREF(own);
     if (rc < 0)
         return NULL;
@@ -541,14 +109,14 @@ static PyObject *queue_wakeup_next(PyObject *self, PyObject *waiters)
 
 /* ---- Making one ---- */
 
-static void assign_items(queue *q, PyObject *items)
+static void assign_items(pa_queue *q, PyObject *items)
 {
     PyTypeObject *type = Py_TYPE(items);
-    q->plain = q->order == FIFO ? type == q->bound.st->deque : type == &PyList_Type;
+    q->plain = q->order == PA_QUEUE_FIFO ? type == q->bound.st->deque : type == &PyList_Type;
     Py_XSETREF(q->items, Py_NewRef(items));
 }
 
-static int assign_maxsize(queue *q, PyObject *maxsize)
+static int assign_maxsize(pa_queue *q, PyObject *maxsize)
 {
     Py_ssize_t limit = -1;
     if (PyLong_CheckExact(maxsize)) {
@@ -565,8 +133,8 @@ static int assign_maxsize(queue *q, PyObject *maxsize)
 
 static PyObject *queue_init_items(PyObject *self, PyObject *maxsize)
 {
-    queue *q = (queue *)self;
-    PyObject *items = q->order == FIFO ? PyObject_CallNoArgs((PyObject *)q->bound.st->deque) : PyList_New(0);
+    pa_queue *q = (pa_queue *)self;
+    PyObject *items = q->order == PA_QUEUE_FIFO ? PyObject_CallNoArgs((PyObject *)q->bound.st->deque) : PyList_New(0);
     if (items == NULL)
         return NULL;
     assign_items(q, items);
@@ -578,7 +146,7 @@ static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"maxsize", NULL};
     static const pa_signature sig = {"__init__", names, 1, 0};
-    queue *q = (queue *)self;
+    pa_queue *q = (pa_queue *)self;
     PyObject *given[1];
     if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
@@ -589,7 +157,8 @@ static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_CLEAR(q->putters);
         Py_CLEAR(q->finished);
         q->unfinished = 0;
-        rc = done(replaced(self, INIT) ? PyObject_CallMethodOneArg(self, q->bound.st->names._init, maxsize) : queue_init_items(self, maxsize));
+        rc = pa_call_nothing(pa_queue_replaced(self, PA_QUEUE_INIT) ? PyObject_CallMethodOneArg(self, q->bound.st->names._init, maxsize)
+                                                                    : queue_init_items(self, maxsize));
         q->is_shutdown = 0;
     }
     Py_XDECREF(maxsize);
@@ -597,14 +166,14 @@ static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 /* A class may derive from several: the first that gives it _put and _get decides. */
-static order order_of(pa_state *st, PyTypeObject *type)
+static int order_of(pa_state *st, PyTypeObject *type)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); i++) {
         PyTypeObject *class = (PyTypeObject *)PyTuple_GET_ITEM(type->tp_mro, i);
         if (class == st->PriorityQueue || class == st->LifoQueue)
-            return class == st->LifoQueue ? LIFO : PRIORITY;
+            return class == st->LifoQueue ? PA_QUEUE_LIFO : PA_QUEUE_PRIORITY;
     }
-    return FIFO;
+    return PA_QUEUE_FIFO;
 }
 
 static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -612,7 +181,7 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *self = pa_bound_new(type, args, kwargs);
     if (self != NULL) {
         pa_state *st = PA_BOUND(self)->st;
-        ((queue *)self)->order = order_of(st, type);
+        ((pa_queue *)self)->order = order_of(st, type);
     }
     return self;
 }
@@ -621,7 +190,7 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyObject *get_maxsize(PyObject *self, void *unused)
 {
-    PyObject *maxsize = ((queue *)self)->maxsize;
+    PyObject *maxsize = ((pa_queue *)self)->maxsize;
     if (maxsize == NULL)
         PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '_maxsize'", Py_TYPE(self)->tp_name);
     return Py_XNewRef(maxsize);
@@ -629,38 +198,38 @@ static PyObject *get_maxsize(PyObject *self, void *unused)
 
 static int set_maxsize(PyObject *self, PyObject *value, void *unused)
 {
-    return value == NULL ? pa_err_cannot_delete(self, "_maxsize") : assign_maxsize((queue *)self, value);
+    return value == NULL ? pa_err_cannot_delete(self, "_maxsize") : assign_maxsize((pa_queue *)self, value);
 }
 
-static PyObject *get_items(PyObject *self, void *unused) { return Py_XNewRef(items_of(self)); }
+static PyObject *get_items(PyObject *self, void *unused) { return Py_XNewRef(pa_queue_items(self)); }
 
 static int set_items(PyObject *self, PyObject *value, void *unused)
 {
     if (value == NULL)
         return pa_err_cannot_delete(self, "_queue");
-    assign_items((queue *)self, value);
+    assign_items((pa_queue *)self, value);
     return 0;
 }
 
-static PyObject *get_getters(PyObject *self, void *unused) { return pa_bound_show_waiters(self, &((queue *)self)->getters, 1); }
+static PyObject *get_getters(PyObject *self, void *unused) { return pa_bound_show_waiters(self, &((pa_queue *)self)->getters, 1); }
 
 static int set_getters(PyObject *self, PyObject *value, void *unused)
 {
-    return pa_bound_assign_waiters(self, &((queue *)self)->getters, value);
+    return pa_bound_assign_waiters(self, &((pa_queue *)self)->getters, value);
 }
 
-static PyObject *get_putters(PyObject *self, void *unused) { return pa_bound_show_waiters(self, &((queue *)self)->putters, 1); }
+static PyObject *get_putters(PyObject *self, void *unused) { return pa_bound_show_waiters(self, &((pa_queue *)self)->putters, 1); }
 
 static int set_putters(PyObject *self, PyObject *value, void *unused)
 {
-    return pa_bound_assign_waiters(self, &((queue *)self)->putters, value);
+    return pa_bound_assign_waiters(self, &((pa_queue *)self)->putters, value);
 }
 
-static PyObject *get_finished(PyObject *self, void *unused) { return finished_event(self); }
+static PyObject *get_finished(PyObject *self, void *unused) { return pa_queue_finished(self); }
 
 static int set_finished(PyObject *self, PyObject *value, void *unused)
 {
-    Py_XSETREF(((queue *)self)->finished, Py_XNewRef(value));
+    Py_XSETREF(((pa_queue *)self)->finished, Py_XNewRef(value));
     return 0;
 }
 
@@ -668,7 +237,7 @@ static int set_finished(PyObject *self, PyObject *value, void *unused)
 
 static int queue_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    queue *q = (queue *)self;
+    pa_queue *q = (pa_queue *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(q->bound.loop);
     Py_VISIT(q->maxsize);
@@ -681,7 +250,7 @@ static int queue_traverse(PyObject *self, visitproc visit, void *arg)
 
 static int queue_clear(PyObject *self)
 {
-    queue *q = (queue *)self;
+    pa_queue *q = (pa_queue *)self;
     q->plain = 0; /* should C code still get at it while the collector takes its surroundings apart */
     Py_CLEAR(q->bound.loop);
     Py_CLEAR(q->maxsize);
@@ -741,8 +310,8 @@ static PyGetSetDef queue_getset[] = {
 };
 
 static PyMemberDef queue_members[] = {
-    {"_unfinished_tasks", Py_T_PYSSIZET, offsetof(queue, unfinished), 0, NULL},
-    {"_is_shutdown", Py_T_BOOL, offsetof(queue, is_shutdown), 0, NULL},
+    {"_unfinished_tasks", Py_T_PYSSIZET, offsetof(pa_queue, unfinished), 0, NULL},
+    {"_is_shutdown", Py_T_BOOL, offsetof(pa_queue, is_shutdown), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -772,7 +341,8 @@ static PyType_Slot lifo_slots[] = {
 
 static int make_type(PyObject *module, const char *name, PyType_Slot *slots, PyTypeObject *base, PyTypeObject **out)
 {
-    PyType_Spec spec = {name, sizeof(queue), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | (base == NULL ? Py_TPFLAGS_HAVE_GC : 0), slots};
+    unsigned flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | (base == NULL ? Py_TPFLAGS_HAVE_GC : 0);
+    PyType_Spec spec = {name, sizeof(pa_queue), 0, flags, slots};
     *out = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, (PyObject *)base);
     return *out == NULL || pa_type_add_methods(*out, item_methods) < 0 ? -1 : PyModule_AddType(module, *out);
 }
@@ -795,7 +365,7 @@ static int import_what_is_used(pa_state *st)
 int pa_queue_setup(PyObject *module, pa_state *st)
 {
     if (import_what_is_used(st) < 0 || make_type(module, "pyasync._core.Queue", queue_slots, NULL, &st->Queue) < 0 ||
-        pa_corofn_add_methods(st, st->Queue, queue_coroutines) < 0 ||
+        pa_corofn_add_methods(st, st->Queue, pa_queue_coroutines) < 0 ||
         make_type(module, "pyasync._core.PriorityQueue", priority_slots, st->Queue, &st->PriorityQueue) < 0)
         return -1;
     return make_type(module, "pyasync._core.LifoQueue", lifo_slots, st->Queue, &st->LifoQueue);

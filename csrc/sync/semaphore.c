@@ -7,6 +7,7 @@
 #include "sync/semaphore.h"
 #include "rt/args.h"
 #include "rt/call.h"
+#include "rt/error.h"
 #include "sync/bound.h"
 #include "sync/corofn.h"
 #include "sync/waiters.h"
@@ -208,7 +209,10 @@ static PySendResult do_acquire(pa_op *op, PyObject *thrown)
 {
     if (op->step == 0)
         return begin_acquire(op);
-    if (end_wait(op, thrown) < 0)
+    PyObject *before = pa_error_handle(thrown);
+    int rc = end_wait(op, thrown);
+    pa_error_handled(before);
+    if (rc < 0)
         return PYGEN_ERROR;
     return thrown != NULL ? pa_op_raise(thrown) : PYGEN_RETURN;
 }

@@ -1,4 +1,5 @@
 """Runs a suite by one way, with as many processes as it takes: a crash or a hang costs the one test that it happened in."""
+import contextlib
 import json
 import os
 import pathlib
@@ -131,7 +132,8 @@ def _wait(process, record, timeout):
             size, since = now, time.monotonic()
         if time.monotonic() - since > timeout:
             os.killpg(process.pid, signal.SIGABRT)
-            time.sleep(2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
             return False
         time.sleep(0.1)
     return True

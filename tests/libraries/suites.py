@@ -52,7 +52,9 @@ def pytest_collection_finish(): gc.freeze()
 SUITES = (
     Suite("aiojobs", ("aiojobs[aiohttp]", "pytest-aiohttp"), arguments=("--asyncio-mode=auto",),
           packages=("aiojobs", "aiohttp", "pytest_asyncio", "pytest_aiohttp")),
-    Suite("pytest-asyncio", ("pytest-asyncio", "hypothesis"), copied=("tests", "docs", "pyproject.toml", "setup.cfg")),
+    # A pytest within the process for each of its tests: each would import hypothesis anew, which takes two thirds of the time.
+    Suite("pytest-asyncio", ("pytest-asyncio", "hypothesis"), copied=("tests", "docs", "pyproject.toml", "setup.cfg"),
+          arguments=("-p", "hypothesis_once"), files={"hypothesis_once.py": "import hypothesis\n"}),
     Suite("httpcore", ("httpcore[asyncio,http2,socks,trio]", "pytest-httpbin", "pytest-trio"), arguments=("-o", "addopts="),
           packages=("httpcore", "anyio")),
     Suite("starlette", ("starlette[full]", "httpx2[zstd]", "blockbuster", "trio", "importlib-metadata", "opentelemetry-sdk"),

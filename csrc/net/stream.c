@@ -538,7 +538,7 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
             return pa_transport_fatal_raised(self, WRITE_ERROR); /* half a message cannot be taken back */
     if (!pa_write_queue_is_empty(&self->queue))
         return settle(self, transmit(self));
-    if (PA_WRITELINES_SKIPS_FALSE || !self->st->asserts)
+    if (PA_WRITELINES_SKIPS_FALSE || PyList_GET_SIZE(chunks) > 0 || !self->st->asserts)
         return 0;
     PyErr_SetString(PyExc_AssertionError, "Data should not be empty"); /* an iterable that is true, of nothing */
     return -1;

@@ -8,6 +8,9 @@ import gc
 import inspect
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -190,3 +193,38 @@ def test_transport_methods(aio, kind):
     with Instances(asyncio) as theirs, Instances(aio) as ours:
         expected, got = theirs.transport(kind), ours.transport(kind)
         compare(expected, got, public(expected), method=True)
+
+
+DEFAULTS = """
+import asyncio as aio, sys
+if sys.argv[1] == "pyasync":
+    import pyasync as aio
+
+async def fails():
+    raise ValueError("of a task")
+
+async def main():
+    said = []
+    for change in ({"return_exceptions": True}, None):
+        aio.gather.__kwdefaults__ = change
+        try:
+            said.append(repr(await aio.gather(fails(), aio.sleep(0, "slept"))))
+        except Exception as e:
+            said.append(repr(e))
+    aio.shield.__defaults__ = (aio.sleep(0, "by default"),)
+    said += [await aio.shield(), aio.shield.__defaults__ is None]
+    try:
+        del aio.shield.__code__
+    except Exception as e:
+        said.append(repr(e))
+    return said
+
+print(aio.run(main()))
+"""
+
+
+def test_other_defaults(aio):
+    """A program may give a function other ones."""
+    said = [subprocess.run([sys.executable, "-c", DEFAULTS, module], capture_output=True, text=True, cwd=Path(__file__).parents[1]).stdout
+            for module in ("asyncio", aio.__name__)]
+    assert said[0].startswith("[") and said[0] == said[1]

@@ -184,7 +184,7 @@ void pa_future_raise_stop(PyObject *value);
 void pa_future_end_iteration(PyObject *value);
 /* The same for an iterator whose only reference is the asking interpreter's, which drops it next: what is raised is the module's spare
  * StopIteration, if that is free. The iterator's deallocator then says pa_future_stop_returns(). */
-void pa_future_lend_stop(pa_state *st, PyObject *value, PyObject *handled); /* handled: its context, or NULL */
+void pa_future_lend_stop(pa_state *st, PyObject *value /* steals */, PyObject *handled); /* handled: its context, or NULL */
 void pa_future_take_stop_back(pa_state *st);
 static inline void pa_future_stop_returns(pa_state *st)
 {

@@ -96,25 +96,34 @@ static void raise_stop(PyObject *value, PyObject *handled)
  * it can be in no cycle that is garbage.
  */
 
+/* Where there is none to lend, or it is lent already. */
+Py_NO_INLINE static void lend_new_stop(pa_state *st, PyObject *value, PyObject *handled)
+{
+    PyObject *stop = new_stop(value);
+    Py_DECREF(value);
+    if (stop == NULL)
+        return;
+    if (!st->stop_lent) {
+        st->stop = Py_NewRef(stop);
+        st->stop_lent = true;
+        PyObject_GC_UnTrack(stop);
+        PyObject_GC_UnTrack(((PyStopIterationObject *)stop)->args);
+    }
+    if (handled != NULL)
+        PyException_SetContext(stop, Py_NewRef(handled));
+    pa_err_restore(stop);
+}
+
 void pa_future_lend_stop(pa_state *st, PyObject *value, PyObject *handled)
 {
     PyStopIterationObject *stop = (PyStopIterationObject *)st->stop;
-    if (st->stop_lent) {
-        raise_stop(value, handled);
+    if (st->stop_lent || stop == NULL) {
+        lend_new_stop(st, value, handled);
         return;
     }
-    if (stop == NULL) {
-        if ((st->stop = new_stop(value)) == NULL)
-            return;
-        stop = (PyStopIterationObject *)st->stop;
-        PyObject_GC_UnTrack(stop);
-        PyObject_GC_UnTrack(stop->args);
-    } else {
-        PyObject *none = PyTuple_GET_ITEM(stop->args, 0);
-        PyTuple_SET_ITEM(stop->args, 0, Py_NewRef(value));
-        Py_DECREF(none);
-        stop->value = Py_NewRef(value);
-    }
+    pa_constant_drop(PyTuple_GET_ITEM(stop->args, 0)); /* None */
+    PyTuple_SET_ITEM(stop->args, 0, Py_NewRef(value));
+    stop->value = value;
     st->stop_lent = true;
     if (handled != NULL)
         PyException_SetContext((PyObject *)stop, Py_NewRef(handled));
@@ -124,12 +133,12 @@ void pa_future_lend_stop(pa_state *st, PyObject *value, PyObject *handled)
 /* Whether nobody has it or has left anything on it. */
 static bool is_spare(PyStopIterationObject *stop)
 {
-    return Py_REFCNT(stop) == 1 && Py_REFCNT(stop->args) == 1 && PyTuple_CheckExact(stop->args) && PyTuple_GET_SIZE(stop->args) == 1 &&
-           pa_tuple_is_unhashed(stop->args) && stop->dict == NULL && stop->notes == NULL && stop->traceback == NULL &&
-           stop->cause == NULL && !stop->suppress_context;
+    uintptr_t left = (uintptr_t)stop->dict | (uintptr_t)stop->notes | (uintptr_t)stop->traceback | (uintptr_t)stop->cause;
+    return Py_REFCNT(stop) == 1 && left == 0 && !stop->suppress_context && Py_REFCNT(stop->args) == 1 && PyTuple_CheckExact(stop->args) &&
+           PyTuple_GET_SIZE(stop->args) == 1 && pa_tuple_is_unhashed(stop->args);
 }
 
-static void give_away(pa_state *st)
+Py_NO_INLINE static void give_away(pa_state *st)
 {
     PyObject *stop = st->stop, *args = ((PyStopIterationObject *)stop)->args;
     st->stop = NULL;
@@ -152,7 +161,7 @@ void pa_future_take_stop_back(pa_state *st)
     }
     PyObject *value = stop->value, *arg = PyTuple_GET_ITEM(stop->args, 0), *context = stop->context;
     stop->value = stop->context = NULL;
-    PyTuple_SET_ITEM(stop->args, 0, Py_NewRef(Py_None));
+    PyTuple_SET_ITEM(stop->args, 0, pa_constant_ref(Py_None));
     Py_XDECREF(context); /* from here on anything may happen, even that it is lent again */
     Py_XDECREF(value);
     Py_XDECREF(arg);
@@ -197,12 +206,13 @@ static PyObject *iter_next(PyObject *self)
     }
     pa_state *st = Py_REFCNT(self) == 1 ? pa_type_state(Py_TYPE(self)) : NULL;
     PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
-    if (st != NULL)
+    if (st != NULL) {
         pa_future_lend_stop(st, value, handled);
-    else
+    } else {
         raise_stop(value, handled);
+        Py_DECREF(value);
+    }
     Py_XDECREF(handled);
-    Py_DECREF(value);
     return NULL;
 }
 

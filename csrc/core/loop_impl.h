@@ -52,7 +52,7 @@ enum {
     PA_OVER_CALL_LATER = 1u << 12,
     PA_OVER_OWN_CREATE_TASK = 1u << 13, /* ours was replaced */
     PA_OVER_SOON_THREADSAFE = 1u << 14,
-    PA_OVER_FDS = 1u << 15, /* what the sock_* methods call: _add_reader, remove_reader and their kin */
+    PA_OVER_FDS = 1u << 15, /* what the sock_* methods and add_reader() call: _add_reader, remove_reader and their kin */
     PA_OVER_HANDLE_RUN = 1u << 9, /* asyncio.Handle._run was replaced or rewritten: tracers do that */
 };
 

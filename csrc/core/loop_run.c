@@ -398,11 +398,29 @@ static PyObject *loop_run_once(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* Notes the thread that runs a loop, the one that began last; false if it is noted already. */
+static bool note_runner(pa_state *st)
+{
+    if (st->runner.state != NULL && pthread_equal(st->runner.thread, pthread_self()))
+        return false;
+    st->runner.thread = pthread_self();
+    st->runner.state = PyThreadState_Get();
+    return true;
+}
+
+/* Who noted itself runs no more. */
+static void forget_runner(pa_state *st)
+{
+    if (st->runner.state != NULL && pthread_equal(st->runner.thread, pthread_self()))
+        st->runner.state = NULL;
+}
+
 static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_loop *loop = (pa_loop *)self;
     if (pa_signals_begin(loop) < 0)
         return NULL;
+    bool noted = note_runner(loop->st);
     int rc;
     do {
         if (pa_loop_overrides(loop) & PA_OVER_RUN_ONCE) {
@@ -413,6 +431,8 @@ static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
             rc = run_once(loop, true);
         }
     } while (rc == 0 && !loop->stopping);
+    if (noted)
+        forget_runner(loop->st);
     pa_signals_end(loop);
     if (rc < 0)
         return NULL;

@@ -145,6 +145,9 @@ static inline void pa_object_revive(PyObject *obj)
     _Py_NewReference(obj);
 }
 
+/* For a deallocator: the object stays, with one reference, and its memory is good for another later (then: pa_object_end, _revive). */
+static inline void pa_object_keep(PyObject *obj) { Py_INCREF(obj); }
+
 /* The only reference to an object ends without its deallocator, for its memory goes on to another. A debug build counts references. */
 static inline void pa_object_end(PyObject *obj)
 {

@@ -172,6 +172,21 @@ int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs)
     return 0;
 }
 
+int pa_find_method(PyObject *type, const char *name, int flags, PyCFunction *function)
+{
+    PyObject *descr = PyObject_GetAttrString(type, name);
+    if (descr == NULL)
+        return -1;
+    const PyMethodDef *def = Py_IS_TYPE(descr, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)descr)->d_method : NULL;
+    int found = def != NULL && def->ml_flags == flags;
+    if (found)
+        *function = def->ml_meth;
+    else
+        PyErr_Format(PyExc_ImportError, "%s has no method %s() in C", ((PyTypeObject *)type)->tp_name, name);
+    Py_DECREF(descr);
+    return found ? 0 : -1;
+}
+
 int pa_import_from(const char *module_name, const char *name, PyObject **out)
 {
     PyObject *module = PyImport_ImportModule(module_name);

@@ -9,6 +9,7 @@
 #include "rt/compat.h"
 #include "base/list.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 /* Freed objects of one type that wait to be used again, chained through the word behind their head; not known to the collector, and
@@ -82,9 +83,14 @@ typedef struct pa_state {
     pa_free_objects free_ops;   /* sync/op.c */
     pa_free_objects free_timeouts; /* of exactly our type: sync/timeout.c */
     pa_free_objects free_methods;  /* sync/corofn.c */
+    struct { /* a thread that is running a loop of ours, and its state; state: NULL for none. core/loop_run.c */
+        pthread_t thread;
+        PyThreadState *state;
+    } runner;
     bool stop_lent;             /* `stop` was raised and has not come back yet */
     const PyGetSetDef *cr_await; /* of coroutines */
     PyCFunction socket_fileno, socket_gettimeout; /* of _socket.socket, without arguments */
+    PyCFunction deque_append, deque_popleft; /* of exactly st->deque; no code of a program's runs in them. sync/queue.c */
     unsigned traits;            /* sync/traits.h */
     unsigned concurrent_version; /* of ConcurrentFuture */
     pa_override_cache reader_overrides, protocol_overrides, timeout_overrides, taskgroup_overrides, barrier_overrides, socket_overrides;
@@ -107,6 +113,12 @@ typedef struct pa_state {
 } pa_state;
 
 extern struct PyModuleDef pa_module_def;
+
+/* PyThreadState_Get() for what happens at every await, mostly in the thread that runs a loop: that one's is known. */
+static inline PyThreadState *pa_thread_state(pa_state *st)
+{
+    return st->runner.state != NULL && pthread_equal(st->runner.thread, pthread_self()) ? st->runner.state : PyThreadState_Get();
+}
 
 static inline pa_state *pa_state_of_module(PyObject *module) { return (pa_state *)PyModule_GetState(module); }
 
@@ -139,6 +151,10 @@ int pa_state_clear(pa_state *st);
 int pa_type_add_methods(PyTypeObject *type, PyMethodDef *methods);
 
 int pa_type_add_getsets(PyTypeObject *type, PyGetSetDef *defs);
+
+/* The C function behind a method of a type of CPython's that takes no arguments or one (flags: METH_NOARGS, METH_O), to be called without a
+ * call's ado. 0, or -1 with ImportError if it is none. */
+int pa_find_method(PyObject *type, const char *name, int flags, PyCFunction *function);
 
 /* from module_name import name. *out is new. 0 or -1. */
 int pa_import_from(const char *module_name, const char *name, PyObject **out);

@@ -23,12 +23,21 @@ PyObject *pa_corofn_call_bound(PyObject *function, PyObject *self, PyObject *con
     return pa_fnhead_check_self(function, self) == 0 ? PA_FNHEAD(function)->def->call(self, args, nargs, kwnames) : NULL;
 }
 
-static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+/* Apart, so that the usual call saves no registers. */
+Py_NO_INLINE static PyObject *call_method_of_any(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (nargs == 0)
         return pa_args_refuse(PA_FNHEAD(self)->owner, PA_FNHEAD(self)->def->name, args, nargs, kwnames);
     return pa_corofn_call_bound(self, args[0], args + 1, nargs - 1, kwnames);
+}
+
+static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pa_fnhead *fn = PA_FNHEAD(self);
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (nargs > 0 && Py_TYPE(args[0])->tp_base == (PyTypeObject *)fn->owner)
+        return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+    return call_method_of_any(self, args, nargs, kwnames);
 }
 
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)

@@ -9,7 +9,9 @@
  * The interpreter reaches the slots in three ways: am_send from a task that runs the operation itself and from 3.11's SEND, iternext
  * from SEND in a coroutine from 3.12 on, and the method send().
  *
- * Operations belong to the thread of whoever awaits them. Freed ones are kept in the module state: most await only once, at once.
+ * Operations belong to the thread of whoever awaits them. Freed ones are kept in the module state: most await only once, at once. One of
+ * them stays an object, and known to the collector, so that a program which awaits them one after the other always has the same: nobody
+ * has a reference to it then but the module, unless somebody found it through the collector; who did has an operation that ended.
  *
  * Depth. An operation may await another one, and so on: driving a chain counts as a recursion, and freeing one takes the trashcan.
  */
@@ -17,6 +19,13 @@
 #include "core/future_impl.h"
 
 /* ---- Lifecycle ---- */
+
+/* The collector clears types and modules in any order: a cleared type has let go of its module, a cleared state of its types. */
+static inline pa_state *living_state(pa_op *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    return ((PyHeapTypeObject *)type)->ht_module != NULL && op->st->Operation == type ? op->st : NULL;
+}
 
 static int op_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -32,23 +41,29 @@ static int op_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int op_clear(PyObject *self)
+Py_NO_INLINE static void drop_more(pa_op *op)
 {
-    pa_op *op = (pa_op *)self;
-    Py_CLEAR(op->self);
-    Py_CLEAR(op->a);
     Py_CLEAR(op->b);
     Py_CLEAR(op->c);
     Py_CLEAR(op->waiter);
     Py_CLEAR(op->outcome);
-    return 0;
+}
+
+/* Most have no more than two fields. */
+static inline void drop_fields(pa_op *op)
+{
+    Py_CLEAR(op->self);
+    Py_CLEAR(op->a);
+    if (((uintptr_t)op->b | (uintptr_t)op->c | (uintptr_t)op->waiter | (uintptr_t)op->outcome) != 0)
+        drop_more(op);
 }
 
 /* The collector's. Should C code still get at it while its surroundings are taken apart, it is closed. */
 static int op_tp_clear(PyObject *self)
 {
     ((pa_op *)self)->status = PA_OP_DONE; /* it does not run: then somebody outside would hold it */
-    return op_clear(self);
+    drop_fields((pa_op *)self);
+    return 0;
 }
 
 /* It has come to its end. Keeps the raised exception: what is dropped here may be the last reference to anything. */
@@ -56,35 +71,75 @@ static void finish(pa_op *op, int raised)
 {
     op->status = PA_OP_DONE;
     PyObject *exc = raised ? pa_err_take() : NULL;
-    (void)op_clear((PyObject *)op);
+    drop_fields(op);
     if (raised)
         pa_err_restore(exc);
 }
 
-PyObject *pa_op_new(pa_state *st, const pa_op_kind *kind, PyObject *self)
+/* A new one, tracked, with nothing in it. */
+Py_NO_INLINE static pa_op *make_op(pa_state *st, const pa_op_kind *kind)
 {
     pa_op *op = (pa_op *)pa_free_take(&st->free_ops);
     if (op != NULL)
         pa_object_init((PyObject *)op, st->Operation);
     else if ((op = PyObject_GC_New(pa_op, st->Operation)) == NULL)
         return NULL;
-    op->kind = kind;
+    op->kind = kind; /* so that it can be looked at */
     op->st = st;
+    op->self = op->a = op->b = op->c = op->waiter = op->outcome = op->origin = op->weakrefs = NULL;
+    op->status = PA_OP_DONE;
+    op->finalized = 0;
+    PyObject_GC_Track(op);
+    return op;
+}
+
+/* The spare one, if it is there and nobody else's. */
+static inline pa_op *take_spare(pa_state *st)
+{
+    pa_op *op = (pa_op *)st->spare_op;
+    if (op == NULL || Py_REFCNT(op) > 1 || op->weakrefs != NULL)
+        return NULL;
+    st->spare_op = NULL;
+    pa_object_end((PyObject *)op);
+    pa_object_revive((PyObject *)op);
+    return op;
+}
+
+/* For a deallocator: whether it stays. */
+static inline int become_spare(pa_op *op)
+{
+    pa_state *st = living_state(op);
+    if (st == NULL || st->spare_op != NULL || op->finalized || op->weakrefs != NULL || op->origin != NULL)
+        return 0;
+    pa_object_keep((PyObject *)op);
+    st->spare_op = (PyObject *)op;
+    pa_future_stop_returns(st);
+    return 1;
+}
+
+/* Steals op: new. */
+Py_NO_INLINE static PyObject *note_origin(pa_op *op, int depth)
+{
+    if ((op->origin = pa_op_take_origin(depth)) != NULL)
+        return (PyObject *)op;
+    finish(op, 1);
+    Py_DECREF(op);
+    return NULL;
+}
+
+PyObject *pa_op_new(pa_state *st, const pa_op_kind *kind, PyObject *self)
+{
+    pa_op *op = take_spare(st);
+    if (op == NULL && (op = make_op(st, kind)) == NULL)
+        return NULL;
+    op->kind = kind;
     op->self = Py_XNewRef(self);
-    op->a = op->b = op->c = op->waiter = op->outcome = op->origin = op->weakrefs = NULL;
     op->number = 0;
     op->step = 0;
     op->status = PA_OP_CREATED;
     op->waits_for = PA_OP_FUTURE;
-    op->finalized = 0;
-    int depth = PyThreadState_Get()->coroutine_origin_tracking_depth;
-    if (depth > 0 && (op->origin = pa_op_take_origin(depth)) == NULL) {
-        finish(op, 1);
-        Py_DECREF(op);
-        return NULL;
-    }
-    PyObject_GC_Track(op);
-    return (PyObject *)op;
+    int depth = pa_thread_state(st)->coroutine_origin_tracking_depth;
+    return depth == 0 ? (PyObject *)op : note_origin(op, depth);
 }
 
 /* As CPython warns: through warnings._warn_unawaited_coroutine, which names the origin and the object. */
@@ -105,13 +160,6 @@ static void warn_never_awaited(pa_op *op)
     Py_XDECREF(warn);
     Py_XDECREF(warnings);
     Py_XDECREF(name);
-}
-
-/* The collector clears types and modules in any order: a cleared type has let go of its module, a cleared state of its types. */
-static pa_state *living_state(pa_op *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    return ((PyHeapTypeObject *)type)->ht_module != NULL && op->st->Operation == type ? op->st : NULL;
 }
 
 static PyObject *close_op(pa_op *op);
@@ -135,13 +183,13 @@ static void op_finalize(PyObject *self)
 }
 
 /* It is not tracked any more. */
-static void take_apart(pa_op *op)
+Py_NO_INLINE static void take_apart(pa_op *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     if (op->weakrefs != NULL)
         PyObject_ClearWeakRefs((PyObject *)op);
     if (op->status != PA_OP_DONE)
-        (void)op_clear((PyObject *)op);
+        drop_fields(op);
     Py_CLEAR(op->origin);
     pa_state *st = living_state(op);
     if (st != NULL)
@@ -155,8 +203,10 @@ static void op_dealloc(PyObject *self)
 {
     pa_op *op = (pa_op *)self;
     if (op->status == PA_OP_DONE) {
-        PyObject_GC_UnTrack(self);
-        take_apart(op);
+        if (!become_spare(op)) {
+            PyObject_GC_UnTrack(self);
+            take_apart(op);
+        }
         return;
     }
     if (PyObject_CallFinalizerFromDealloc(self) < 0)
@@ -189,17 +239,26 @@ static void convert_stop(void)
     pa_err_restore(error);
 }
 
-static PySendResult end(pa_op *op, PySendResult how)
+Py_NO_INLINE static void end_with_error(pa_op *op)
 {
-    finish(op, how == PYGEN_ERROR);
-    if (how == PYGEN_ERROR)
-        convert_stop();
+    finish(op, 1);
+    convert_stop();
+}
+
+static inline PySendResult end(pa_op *op, PySendResult how)
+{
+    if (how == PYGEN_RETURN) {
+        op->status = PA_OP_DONE;
+        drop_fields(op);
+    } else {
+        end_with_error(op);
+    }
     return how;
 }
 
 /* On from the wait where it stopped, to the next one that takes time or to the end. It is not running and not done. Steals `exc`, which is
  * thrown in at the wait, or NULL. */
-static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
+Py_NO_INLINE static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
 {
     op->status = PA_OP_RUNNING;
     for (;;) {
@@ -259,16 +318,20 @@ static PyObject *as_iteration(PySendResult how, PyObject *value)
 /* For interpreters; a program gets no further than op_iter.c, which calls send(). */
 static PyObject *op_next(PyObject *self)
 {
-    PyObject *value;
-    if (op_send(self, Py_None, &value) != PYGEN_RETURN)
+    PyObject *value = NULL;
+    PySendResult how = ((pa_op *)self)->status == PA_OP_CREATED ? start((pa_op *)self, &value) : op_send(self, Py_None, &value);
+    if (how != PYGEN_RETURN)
         return value;
-    if (value != Py_None) { /* whose StopIteration goes without saying */
-        if (Py_REFCNT(self) == 1)
-            pa_future_lend_stop(((pa_op *)self)->st, value, NULL);
-        else
-            pa_future_end_iteration(value);
+    if (value == Py_None) { /* whose StopIteration goes without saying */
+        pa_constant_drop(value);
+        return NULL;
     }
-    Py_DECREF(value);
+    if (Py_REFCNT(self) == 1) {
+        pa_future_lend_stop(((pa_op *)self)->st, value, NULL);
+    } else {
+        pa_future_end_iteration(value);
+        Py_DECREF(value);
+    }
     return NULL;
 }
 

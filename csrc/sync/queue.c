@@ -109,10 +109,13 @@ static PyObject *queue_wakeup_next(PyObject *self, PyObject *waiters)
 
 /* ---- Making one ---- */
 
+static void note_usual(pa_queue *q) { q->usual = q->plain && q->order == PA_QUEUE_FIFO && q->limit >= 0 && q->maxsize != NULL; }
+
 static void assign_items(pa_queue *q, PyObject *items)
 {
     PyTypeObject *type = Py_TYPE(items);
     q->plain = q->order == PA_QUEUE_FIFO ? type == q->bound.st->deque : type == &PyList_Type;
+    note_usual(q);
     Py_XSETREF(q->items, Py_NewRef(items));
 }
 
@@ -128,6 +131,7 @@ static int assign_maxsize(pa_queue *q, PyObject *maxsize)
     }
     q->limit = limit;
     Py_XSETREF(q->maxsize, Py_NewRef(maxsize));
+    note_usual(q);
     return 0;
 }
 
@@ -251,7 +255,7 @@ static int queue_traverse(PyObject *self, visitproc visit, void *arg)
 static int queue_clear(PyObject *self)
 {
     pa_queue *q = (pa_queue *)self;
-    q->plain = 0; /* should C code still get at it while the collector takes its surroundings apart */
+    q->plain = q->usual = 0; /* should C code still get at it while the collector takes its surroundings apart */
     Py_CLEAR(q->bound.loop);
     Py_CLEAR(q->maxsize);
     Py_CLEAR(q->items);
@@ -353,8 +357,8 @@ static int import_what_is_used(pa_state *st)
     if (pa_import_from("collections", "deque", &deque) < 0)
         return -1;
     st->deque = (PyTypeObject *)deque;
-    if ((st->deque_append = PyObject_GetAttrString(deque, "append")) == NULL ||
-        (st->deque_popleft = PyObject_GetAttrString(deque, "popleft")) == NULL ||
+    if (pa_find_method(deque, "append", METH_O, &st->deque_append) < 0 ||
+        pa_find_method(deque, "popleft", METH_NOARGS, &st->deque_popleft) < 0 ||
         pa_import_from("heapq", "heappush", &st->heappush) < 0 || pa_import_from("heapq", "heappop", &st->heappop) < 0 ||
         pa_import_from("asyncio.queues", "QueueEmpty", &st->QueueEmpty) < 0 ||
         pa_import_from("asyncio.queues", "QueueFull", &st->QueueFull) < 0)

@@ -21,6 +21,7 @@ typedef struct {
     Py_ssize_t unfinished;
     uint8_t order;          /* PA_QUEUE_FIFO, ... */
     char plain;             /* `items` is exactly the deque or list that _init makes */
+    char usual;             /* that, a FIFO, and `maxsize` an ordinary int */
     char is_shutdown;
 } pa_queue;
 
@@ -64,8 +65,6 @@ int pa_queue_is_full(PyObject *self);
 
 int pa_queue_native_put(PyObject *self, PyObject *item); /* 0 or -1 */
 PyObject *pa_queue_native_get(PyObject *self);           /* new */
-/* deque.append and popleft, which are C functions of one argument and of none: without the call's ado. */
-PyObject *pa_queue_call_deque(PyObject *method, int flags, PyObject *deque, PyObject *arg);
 
 /* The oldest of them that still waits is woken. `waiters` is borrowed, NULL for none. 0 or -1. */
 int pa_queue_native_wakeup_next(pa_state *st, PyObject *waiters);

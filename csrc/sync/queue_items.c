@@ -91,17 +91,6 @@ int pa_queue_is_full(PyObject *self)
 
 /* ---- Putting in and taking out ---- */
 
-PyObject *pa_queue_call_deque(PyObject *method, int flags, PyObject *deque, PyObject *arg)
-{
-    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
-        PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
-        if (def->ml_flags == flags)
-            return def->ml_meth(deque, arg);
-    }
-    PyObject *args[] = {deque, arg};
-    return PyObject_Vectorcall(method, args, arg != NULL ? 2 : 1, NULL);
-}
-
 int pa_queue_native_put(PyObject *self, PyObject *item)
 {
     pa_queue *q = (pa_queue *)self;
@@ -116,7 +105,7 @@ int pa_queue_native_put(PyObject *self, PyObject *item)
     if (q->order == PA_QUEUE_PRIORITY)
         result = PyObject_Vectorcall(st->heappush, args, 2, NULL);
     else
-        result = q->plain ? pa_queue_call_deque(st->deque_append, METH_O, items, item)
+        result = q->plain ? st->deque_append(items, item)
                           : PyObject_CallMethodOneArg(items, st->names.append, item);
     Py_DECREF(items);
     return pa_call_nothing(result);
@@ -135,7 +124,7 @@ PyObject *pa_queue_native_get(PyObject *self)
     else if (q->order == PA_QUEUE_LIFO)
         item = PyObject_CallMethodNoArgs(items, st->names.pop);
     else
-        item = q->plain ? pa_queue_call_deque(st->deque_popleft, METH_NOARGS, items, NULL)
+        item = q->plain ? st->deque_popleft(items, NULL)
                         : PyObject_CallMethodNoArgs(items, st->names.popleft);
     Py_DECREF(items);
     return item;

@@ -22,8 +22,8 @@ static PySendResult wait_in(pa_op *op, PyObject **waiters)
     return pa_bound_push(op->self, waiters, future) < 0 ? PYGEN_ERROR : pa_op_wait(op, future);
 }
 
-/* It does not wait any more, since `thrown` came, and will not take its turn: if it was woken, the next one is. `blocked` says whether there is nothing to be
- * done for anybody. 0 or -1. */
+/* It does not wait any more, since `thrown` came, and will not take its turn: if it was woken, the next one is. `blocked` says whether there
+ * is nothing to be done for anybody. 0 or -1. */
 static int do_give_up(pa_op *op, PyObject **waiters, int (*blocked)(PyObject *))
 {
     pa_state *st = op->st;
@@ -48,41 +48,42 @@ static PySendResult give_up(pa_op *op, PyObject *thrown, PyObject **waiters, int
     return rc < 0 ? PYGEN_ERROR : pa_op_raise(thrown);
 }
 
-/* put() and get() of the usual queue, a FIFO of which nothing is overridden, when there is room or an item: what the steps below come to
- * then, in one. No code of a program's runs in a deque. */
+/* put() and get() of the usual queue, of which nothing is overridden, when there is room or an item: what the steps below come to then,
+ * in one, and apart from them, so that it saves no registers. */
+static inline bool is_usual(PyObject *self)
+{
+    return ((pa_queue *)self)->usual && PA_BOUND_OVERRIDES(self, pa_queue_find_overrides) == 0;
+}
+
 static PySendResult put_at_once(pa_op *op, PyObject **result)
 {
     pa_queue *q = (pa_queue *)op->self;
-    if (pa_call_nothing(pa_queue_call_deque(op->st->deque_append, METH_O, q->items, op->a)) < 0)
+    if (pa_call_nothing(op->st->deque_append(q->items, op->a)) < 0)
         return PYGEN_ERROR;
     q->unfinished++;
     if ((q->finished != NULL && pa_queue_tell_finished(op->self, op->st->names.clear) < 0) ||
         (pa_waiters_len(q->getters) > 0 && pa_queue_native_wakeup_next(op->st, q->getters) < 0))
         return PYGEN_ERROR;
-    *result = Py_NewRef(Py_None);
+    *result = pa_constant_ref(Py_None);
     return PYGEN_RETURN;
 }
 
 static PySendResult get_at_once(pa_op *op, PyObject **result)
 {
     pa_queue *q = (pa_queue *)op->self;
-    PyObject *item = pa_queue_call_deque(op->st->deque_popleft, METH_NOARGS, q->items, NULL);
+    PyObject *item = op->st->deque_popleft(q->items, NULL);
     if (item != NULL && pa_waiters_len(q->putters) > 0 && pa_queue_native_wakeup_next(op->st, q->putters) < 0)
         Py_CLEAR(item);
     *result = item;
     return item != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
+Py_NO_INLINE static PySendResult put_by_steps(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **putters = &((pa_queue *)self)->putters;
-    pa_queue *q = (pa_queue *)self;
     if (thrown != NULL)
         return give_up(op, thrown, putters, pa_queue_is_full);
-    if (q->order == PA_QUEUE_FIFO && q->limit >= 0 && q->maxsize != NULL && !q->is_shutdown && pa_queue_is_plain(self) &&
-        (q->limit == 0 || Py_SIZE(q->items) < q->limit))
-        return put_at_once(op, result);
     int full = pa_queue_is_full(self);
     if (full > 0)
         return pa_queue_raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, putters);
@@ -95,14 +96,20 @@ static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
+static PySendResult put_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    pa_queue *q = (pa_queue *)op->self;
+    if (thrown == NULL && is_usual(op->self) && !q->is_shutdown && (q->limit == 0 || Py_SIZE(q->items) < q->limit))
+        return put_at_once(op, result);
+    return put_by_steps(op, thrown, result);
+}
+
+Py_NO_INLINE static PySendResult get_by_steps(pa_op *op, PyObject *thrown, PyObject **result)
 {
     PyObject *self = op->self;
     PyObject **getters = &((pa_queue *)self)->getters;
     if (thrown != NULL)
         return give_up(op, thrown, getters, pa_queue_is_empty);
-    if (((pa_queue *)self)->order == PA_QUEUE_FIFO && pa_queue_is_plain(self) && Py_SIZE(((pa_queue *)self)->items) > 0)
-        return get_at_once(op, result);
     int empty = pa_queue_is_empty(self);
     if (empty > 0 && ((pa_queue *)self)->is_shutdown && op->st->QueueShutDown != NULL && (empty = pa_queue_is_empty(self)) > 0)
         return pa_queue_raise_if_shutdown(self) < 0 ? PYGEN_ERROR : wait_in(op, getters);
@@ -113,6 +120,13 @@ static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
     *result = pa_queue_replaced(self, PA_QUEUE_GET_NOWAIT) ? PyObject_CallMethodNoArgs(self, op->st->names.get_nowait)
                                                            : pa_queue_get_nowait(self);
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+static PySendResult get_run(pa_op *op, PyObject *thrown, PyObject **result)
+{
+    if (thrown == NULL && is_usual(op->self) && Py_SIZE(((pa_queue *)op->self)->items) > 0)
+        return get_at_once(op, result);
+    return get_by_steps(op, thrown, result);
 }
 
 static PySendResult join_run(pa_op *op, PyObject *thrown, PyObject **result)

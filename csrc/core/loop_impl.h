@@ -183,7 +183,7 @@ typedef struct {
 } pa_callback_args;
 
 /* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
-int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+int pa_callback_parse(PyObject *self, const char *name, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
                       pa_callback_args *out);
 
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */

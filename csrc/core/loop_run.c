@@ -203,6 +203,10 @@ static int64_t pick_timeout(pa_loop *loop)
         Py_DECREF(handle);
         if (rc < 0)
             return -2;
+        if (PA_NAN_IS_NO_TIMEOUT && isnan(seconds)) { /* as the selector would, asked to wait that long */
+            Py_XDECREF(PyLong_FromDouble(seconds));
+            return -2;
+        }
     }
     if (seconds > TIMEOUT_MAX)
         seconds = TIMEOUT_MAX;

@@ -9,6 +9,7 @@ with the others: the lists of cases below are all that is chosen.
 """
 import argparse
 import dataclasses
+import functools
 import re
 import sys
 import time
@@ -45,7 +46,7 @@ TABLES = {
         echo_1k echo_10k echo_100k echo_unix_1k stream_echo_1k sock_1k pingpong_sock_1k udp_1k tls_echo_1k tls_echo_100k accept sendfile_100k
         processes process_communicate process_pipe latency_1k aiohttp uvicorn websockets""", in_readme="""
         echo_1k echo_100k stream_echo_1k pingpong_sock_1k udp_1k tls_echo_1k accept processes latency_1k aiohttp uvicorn websockets"""),
-    "memory": Table(1, "memory_future memory_task_future memory_task memory_sleep memory_timer memory_connection idle_tcp idle_tls"),
+    "memory": Table(1, "memory_future memory_task_future memory_task memory_sleep memory_timer idle_tcp idle_tls"),
     "zuvloop": Table(3, """
         switch create_await future_pingpong call_soon_chain timer_cancel threadsafe_thread gather_1000 queue tree_none echo_1k stream_echo_1k
         pingpong_sock_1k tls_echo_1k""", without=("aiofastnet-uvloop",)),
@@ -54,8 +55,8 @@ TABLES = {
 SCALING_LOOPS, SCALING_ROUNDS, LARGEST = "asyncio,pyasync", 1, 1_000_000
 #: What is measured when nothing is chosen: zuvloop's table wants a Python of its own.
 DEFAULT = ["speed", "io", "memory", "scaling"]
-#: Seconds that a process takes, with its start, warm-up and calibration; for the forecast.
-PROCESS_SECONDS = {False: 1.1, True: 0.6}
+#: For the forecast: seconds that a process takes with its start, warm-up and calibration; of growing costs, on the average of all sizes.
+PROCESS_SECONDS, SCALING_SECONDS = {False: 1.1, True: 0.6}, {False: 3.5, True: 0.8}
 
 
 def replace(path, name, text):
@@ -101,6 +102,9 @@ def said(args, facts):
     return ("**A quick run, to be replaced.** " if args.quick else "") + report.provenance(facts, args.clock)
 
 
+columns_that_work = functools.cache(compare.choose_columns)     # each is tried in a process
+
+
 class Publication:
     """One set of figures: what is to be measured, then what came out."""
 
@@ -110,20 +114,21 @@ class Publication:
         if name == "scaling":
             largest = args.largest or (10_000 if args.quick else LARGEST)
             self.cases = [case for case in compare.choose_cases(["scaling"], {}) if int(case.name.partition("@")[2]) <= largest]
-            self.columns = compare.choose_columns(args.loops or SCALING_LOOPS)
+            self.columns = columns_that_work(args.loops or SCALING_LOOPS)
             self.args.rounds = args.rounds or SCALING_ROUNDS
         else:
             table = TABLES[name]
             by_name = {case.name: case for case in compare.choose_cases(table.cases.split(), {})}
             self.cases = [by_name[case] for case in table.cases.split()]
-            self.columns = compare.choose_columns(args.loops)
-            if not args.loops:
-                self.columns = {name: version for name, version in self.columns.items() if name not in table.without}
+            left_out = () if args.loops else table.without
+            self.columns = {name: version for name, version in columns_that_work(args.loops).items() if name not in left_out}
             self.args.rounds = args.rounds or (1 if args.quick else table.rounds)
 
     def forecast(self):
+        """(what will be measured, how many seconds that may take)"""
         processes = self.args.rounds * sum(len(compare.columns_for(case, self.columns)) for case in self.cases)
-        return f"{self.name}: {len(self.cases)} cases, {self.args.rounds} rounds, {processes} processes", processes
+        seconds = processes * (SCALING_SECONDS if self.name == "scaling" else PROCESS_SECONDS)[self.args.quick]
+        return f"{self.name}: {len(self.cases)} cases, {self.args.rounds} rounds, {processes} processes, {seconds / 60:.0f} min", seconds
 
     def measure(self, load_before):
         """load_before: the machine's load before the first of the figures; afterwards it is our own."""
@@ -171,12 +176,8 @@ def main():
     plots.pyplot()
     native.prepare()
     publications = [Publication(name, args) for name in args.only]
-    total = 0
-    for publication in publications:
-        line, processes = publication.forecast()
-        total += processes
-        print(line)
-    print(f"in all about {total * PROCESS_SECONDS[args.quick] / 60:.0f} minutes", flush=True)
+    forecasts = [publication.forecast() for publication in publications]
+    print(*(words for words, _ in forecasts), f"in all about {sum(seconds for _, seconds in forecasts) / 60:.0f} minutes", sep="\n", flush=True)
     began, load_before = time.monotonic(), machine.load()
     IMAGES.mkdir(parents=True, exist_ok=True)
     for publication in publications:

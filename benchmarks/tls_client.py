@@ -34,11 +34,9 @@ def echo(host, port, certificate, count, size, warmup, seconds, cpu):
     connections = connect(host, port, certificate, int(count))
     message = bytes(i * 131 % 251 for i in range(int(size)))
     answer = memoryview(bytearray(len(message)))
-    begin = now = time.perf_counter()
-    start = begin + float(warmup)
-    end = start + float(seconds)
+    begin, start, now = time.perf_counter() + float(warmup), None, 0
     total = measured = 0
-    while now < end:
+    while not measured or now < start + float(seconds):         # some at least, however busy the machine is
         for connection in connections:
             connection.sendall(message)
         for connection in connections:
@@ -52,9 +50,12 @@ def echo(host, port, certificate, count, size, warmup, seconds, cpu):
                 raise SystemExit("wrong data")
         now = time.perf_counter()
         total += len(connections)
-        measured += len(connections) if start <= now < end else 0
+        if start is not None:
+            measured += len(connections)
+        elif now >= begin:
+            start = now
     close(connections)
-    print(json.dumps({"requests": measured, "seconds": float(seconds), "total_requests": total}))
+    print(json.dumps({"requests": measured, "seconds": now - start, "total_requests": total}))
 
 
 def idle(host, port, certificate, count):

@@ -90,10 +90,8 @@ class ProcessMethods:
     @property
     def _watcher(self):
         """The watcher of this loop's children; asyncio has this attribute from 3.14 on."""
-        try:
-            return self._own_watcher
-        except AttributeError:
-            return _ChildWatcher(self)
+        watcher = getattr(self, "_own_watcher", self)    # without an AttributeError made for each child
+        return _ChildWatcher(self) if watcher is self else watcher
 
     @_watcher.setter
     def _watcher(self, watcher):

@@ -406,6 +406,7 @@ def test_how_many_ticks(same, path, way, length, count):
 def test_cancelled_and_where_the_file_stands(same, path, way, when):
     async def main(lab):
         this = await Way().open(lab, way, sndbuf=5000, kind="unix")
+        os.truncate(path, 3_000_000)
         with open(path, "rb") as f:
             f.seek(17)
             task = this.start(f)
@@ -421,7 +422,7 @@ def test_cancelled_and_where_the_file_stands(same, path, way, when):
                 task.cancel("enough")
             got = [await told(task)]
             if when == "waiting":
-                got.append(os.lseek(f.fileno(), 0, os.SEEK_CUR) in (17, SIZE))
+                got.append(os.lseek(f.fileno(), 0, os.SEEK_CUR) == 17)
             await this.received()
             got.append(await told(this.start(f, 5, 10)))
             got.append(await this.received() == content(path)[5:15])
@@ -564,6 +565,7 @@ def test_displaced_by_another_writer(same, path):
     async def main(lab):
         a, b = lab.pair("unix", sndbuf=5000)
         called = []
+        os.truncate(path, 3_000_000)
         with open(path, "rb") as f:
             task = lab.loop.create_task(lab.loop.sock_sendfile(a, f))
             await lab.ticks()
@@ -578,7 +580,7 @@ def test_displaced_by_another_writer(same, path):
             assert called and not task.done()
             lab.loop.remove_writer(a)
             task.cancel()
-            return [(await told(task))[0], len(first) < SIZE]
+            return [(await told(task))[0], len(first) < 3_000_000]
     assert same(scenario(main))["result"] == ["CancelledError", True]
 
 

@@ -524,7 +524,12 @@ def test_methods_of_a_loop_that_are_overridden_are_called(same):
                 log.append("_add_reader")
                 return super()._add_reader(fd, callback, *args)
 
+            def _remove_reader(self, fd):
+                log.append("_remove_reader")
+                return super()._remove_reader(fd)
+
             def _ensure_fd_no_transport(self, fd):
+                log.append("_ensure_fd_no_transport")
                 return super()._ensure_fd_no_transport(fd)
         loop = Loop()
         a, b = nonblocking_pair()
@@ -532,8 +537,13 @@ def test_methods_of_a_loop_that_are_overridden_are_called(same):
             log.clear()                                         # asyncio's loop watches a socket of its own
             receive(loop, a, b, rounds=1)
             receive(loop, a, b, rounds=1)
-            return list(log)
-    assert same(scenario) == ["_add_reader", "remove_reader"] * 2
+            assert loop.add_reader(a, print, 1) is None and loop.remove_reader(a) is True and loop.remove_reader(a) is False
+            found = outcome(loop.add_reader, a, print, context=None), outcome(loop.add_reader, a), outcome(loop.remove_reader)
+            assert loop.add_writer(a, print) is None and loop.remove_writer(a) is True
+            return [*log, *found]
+    ending = ["remove_reader", "_ensure_fd_no_transport", "_remove_reader"]
+    waited = ["_ensure_fd_no_transport", "_add_reader", *ending]
+    assert same(scenario)[:18] == [*waited, *waited, *waited, *ending]
 
 
 # --- what a socket says, and when --------------------------------------------------------------------------------------

@@ -346,3 +346,24 @@ def test_a_storm_of_connections(aio, tls):
             await asyncio.gather(*(one(i) for i in range(60)))
         lab.run(main())
         assert lab.reports() == []
+
+
+@pytest.mark.parametrize("where", ["callback", "get_buffer"])
+@sides
+def test_what_was_written_before_a_broken_record_goes_out(same, tls, side, where):
+    """In the same tick: OpenSSL encrypts nothing once it has found the record."""
+    async def main(lab):
+        def write(p):
+            if where == "get_buffer":
+                p.transport.write(b"before")
+            return memoryview(p.buffer)
+        p, peer = await secure(lab, tls, side, "TLSv1_3", buffered=True)
+        p.hooks["get_buffer"] = write
+        peer.raw_now(b"\x17\x03\x03\x00\x20" + bytes(32))
+        if where == "callback":                          # it runs in the tick that receives the record, just before
+            lab.loop.call_soon(p.transport.write, b"before")
+        await lab.seen("lost")
+        got = await failure(peer.read(6))
+        peer.close()
+        return got
+    assert same(tls_scenario(main))["result"] == ["returned", b"before"]

@@ -171,3 +171,23 @@ def test_a_protocol_that_looks_buffered_only(same, tls):
         await ended(lab, p, peer)
         return 1
     same(tls_scenario(main))
+
+
+@sides
+def test_a_write_of_the_transport_below_that_was_replaced(same, tls, side):
+    """It is called, until it is taken away again."""
+    async def main(lab):
+        p, peer = await secure(lab, tls, side)
+        below, got = p.transport._ssl_protocol._transport, []
+        real = below.write
+        below.write = lambda data: (got.append(type(data).__name__), real(data))[1]
+        p.transport.write(b"by the new one")
+        await lab.ticks()
+        got.append(await peer.read(14))
+        del below.write
+        p.transport.write(b"by the old one")
+        await lab.ticks()
+        got.append(await peer.read(14))
+        await ended(lab, p, peer)
+        return got
+    assert len(same(tls_scenario(main))["result"]) == 3

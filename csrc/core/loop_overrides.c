@@ -59,6 +59,8 @@ void pa_loop_find_overrides(pa_loop *loop)
         {st->names.call_soon_threadsafe, PA_OVER_SOON_THREADSAFE},
         {st->names._add_reader, PA_OVER_FDS},
         {st->names._add_writer, PA_OVER_FDS},
+        {st->names._remove_reader, PA_OVER_FDS},
+        {st->names._remove_writer, PA_OVER_FDS},
         {st->names.remove_reader, PA_OVER_FDS},
         {st->names.remove_writer, PA_OVER_FDS},
         {st->names._ensure_fd_no_transport, PA_OVER_FDS},

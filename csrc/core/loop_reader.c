@@ -140,7 +140,18 @@ static PyObject *fd_add_writer_inner(PyObject *self, PyObject *const *in, Py_ssi
     return add_inner((pa_loop *)self, "_add_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
-/* The public ones look for a transport first, take no context, and return None. */
+/* The public ones look for a transport first, then do what the others do: by their names, where a program has replaced one. 1 if it is so,
+ * and the transport was looked for; 0; -1. */
+static int check_by_name(pa_loop *loop, PyObject *fd)
+{
+    if (!(pa_loop_overrides(loop) & PA_OVER_FDS))
+        return 0;
+    PyObject *checked = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->names._ensure_fd_no_transport, fd);
+    Py_XDECREF(checked);
+    return checked != NULL ? 1 : -1;
+}
+
+/* They take no context, and return None. */
 static PyObject *add_public(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, unsigned event)
 {
     pa_callback_args call;
@@ -149,7 +160,16 @@ static PyObject *add_public(pa_loop *loop, const char *fname, PyObject *const *i
             return PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument 'context'", fname);
     if (pa_callback_parse(fname, "fd", in, nargs, kwnames, &call) < 0)
         return NULL;
-    PyObject *handle = ensure_free(loop, call.first) == 0 ? add_handle(loop, &call, event) : NULL;
+    PyObject *handle = NULL;
+    int replaced = check_by_name(loop, call.first);
+    if (replaced > 0) {
+        PyObject *name = event == PA_POLL_IN ? loop->st->names._add_reader : loop->st->names._add_writer;
+        PyObject *method = PyObject_GetAttr((PyObject *)loop, name);
+        handle = method != NULL ? PyObject_Vectorcall(method, in, (size_t)nargs, kwnames) : NULL;
+        Py_XDECREF(method);
+    } else if (replaced == 0 && ensure_free(loop, call.first) == 0) {
+        handle = add_handle(loop, &call, event);
+    }
     Py_DECREF(call.args);
     if (handle == NULL)
         return NULL;
@@ -175,9 +195,11 @@ static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const
 {
     const pa_signature signature = {fname, (const char *const[]){"fd", NULL}, 1, 1};
     PyObject *fd = pa_args_one(&signature, in, nargs, kwnames);
-    if (fd == NULL || ensure_free(loop, fd) < 0)
-        return NULL;
-    return remove_handle(loop, fd, event);
+    int replaced = fd != NULL ? check_by_name(loop, fd) : -1;
+    if (replaced > 0)
+        return PyObject_CallMethodOneArg((PyObject *)loop,
+                                         event == PA_POLL_IN ? loop->st->names._remove_reader : loop->st->names._remove_writer, fd);
+    return replaced == 0 && ensure_free(loop, fd) == 0 ? remove_handle(loop, fd, event) : NULL;
 }
 
 static PyObject *fd_remove_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)

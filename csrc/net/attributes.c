@@ -237,6 +237,14 @@ static PyObject *get_paused(PyObject *op, void *closure) { return PyBool_FromLon
 static PyObject *get_eof(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->eof); }
 static PyObject *get_protocol_connected(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->fd >= 0); }
 
+int pa_transport_setattr(PyObject *op, PyObject *name, PyObject *value)
+{
+    int rc = PyObject_GenericSetAttr(op, name, value);
+    if (rc == 0 && PyUnicode_Check(name) && PyUnicode_Compare(name, PA_TRANSPORT(op)->st->names.write) == 0)
+        PA_TRANSPORT(op)->own_write = value != NULL;
+    return rc;
+}
+
 PyGetSetDef pa_transport_getsets[] = {
     {"_extra", get_extra, set_extra},
     {"_sock", get_sock},

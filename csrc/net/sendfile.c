@@ -156,22 +156,27 @@ static int finish(sending *self, PyObject **result)
 /* The system call failed. -1 with what the future gets, or -2 as finish(). */
 static int fail(sending *self, ssize_t error)
 {
-    if (place_file(self) < 0)
-        return -2;
-    if (self->total == 0) {
-        not_available(self->st, "os.sendfile call failed", NULL);
-        return -1;
-    }
     pa_error_from_errno(error);
-    if (error != -ENOTCONN || self->future == NULL)
-        return -1;
-    PyObject *cause = pa_err_take(), *exc = PyObject_CallFunction(PyExc_ConnectionError, "si", "socket is not connected", ENOTCONN);
-    if (exc == NULL) {
-        Py_DECREF(cause);
+    PyObject *cause = pa_err_take(), *exc;
+    if (place_file(self) < 0) {
+        exc = pa_err_take();
+        PyException_SetContext(exc, cause);
+        pa_err_restore(exc);
+        return -2;
+    }
+    if (self->total > 0 && (error != -ENOTCONN || self->future == NULL)) {
+        pa_err_restore(cause);
         return -1;
     }
-    PyException_SetCause(exc, cause);
-    pa_err_restore(exc);
+    if (self->total == 0) {
+        Py_DECREF(cause);
+        not_available(self->st, "os.sendfile call failed", NULL);
+    } else if ((exc = PyObject_CallFunction(PyExc_ConnectionError, "si", "socket is not connected", ENOTCONN)) != NULL) {
+        PyException_SetCause(exc, cause);
+        pa_err_restore(exc);
+    } else {
+        Py_DECREF(cause);
+    }
     return -1;
 }
 

@@ -56,7 +56,8 @@ int pa_sock_view_data(pa_sock_op *self);  /* the data of sendall() as bytes, wha
 
 /* ---- By a system call (sock_plain.c) ---- */
 
-extern const pa_sock_plain pa_sock_plain_recv, pa_sock_plain_recv_into, pa_sock_plain_recvfrom, pa_sock_plain_send;
+extern const pa_sock_plain pa_sock_plain_recv, pa_sock_plain_recv_into, pa_sock_plain_recvfrom, pa_sock_plain_recvfrom_into;
+extern const pa_sock_plain pa_sock_plain_send, pa_sock_plain_sendto, pa_sock_plain_accept;
 /* The descriptor of a plain socket that never blocks; -1 for any other, or a closed one; -2 with an exception. */
 int pa_sock_plain_descriptor(pa_state *st, PyObject *sock);
 int pa_sock_plain_setup(pa_state *st);

@@ -184,9 +184,9 @@ const pa_sock_kind pa_sock_recv = {"recv", pa_sock_call, 0, 0, &pa_sock_plain_re
 const pa_sock_kind pa_sock_recv_into = {"recv_into", pa_sock_call, 0, 0, &pa_sock_plain_recv_into};
 const pa_sock_kind pa_sock_recvfrom = {"recvfrom", pa_sock_call, 0, 0, &pa_sock_plain_recvfrom};
 const pa_sock_kind pa_sock_sendall = {"send", pa_sock_call_send, 1, 0, &pa_sock_plain_send};
-const pa_sock_kind pa_sock_sendto = {"sendto", pa_sock_call, 1, 0, NULL};
-const pa_sock_kind pa_sock_accept = {"accept", pa_sock_call_accept, 0, 1, NULL};
-static const pa_sock_kind KIND_RECVFROM_INTO = {"recvfrom_into", pa_sock_call, 0, 0, NULL};
+const pa_sock_kind pa_sock_sendto = {"sendto", pa_sock_call, 1, 0, &pa_sock_plain_sendto};
+const pa_sock_kind pa_sock_accept = {"accept", pa_sock_call_accept, 0, 1, &pa_sock_plain_accept};
+static const pa_sock_kind KIND_RECVFROM_INTO = {"recvfrom_into", pa_sock_call, 0, 0, &pa_sock_plain_recvfrom_into};
 static const pa_sock_kind KIND_CONNECT = {"connect", pa_sock_call_connect, 1, 1, NULL};
 
 /* The operation of something to wait for, or to be tried by its method. New. */
@@ -247,8 +247,12 @@ int pa_sock_begin(PyObject *loop_obj, const pa_sock_kind *kind, PyObject *sock, 
         return -1;
     if (fd >= 0) {
         n = kind->plain->call(loop, sock, fd, args, 0, result);
-        if (*result != NULL || n == -1)
-            return *result != NULL ? 1 : -1;
+        if (*result != NULL)
+            return 1;
+        if (n == -1) {
+            *result = kind->into_future ? failed_future(loop) : NULL;
+            return *result != NULL ? 0 : -1;
+        }
     }
     pa_sock_op *self = new_op(st, loop_obj, kind, sock, args, nargs);
     if (self == NULL)

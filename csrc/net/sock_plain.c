@@ -6,6 +6,7 @@
  */
 #include "net/sock_impl.h"
 #include "base/sys.h"
+#include "net/address.h"
 #include "rt/error.h"
 #include "rt/override.h"
 
@@ -69,30 +70,38 @@ static Py_ssize_t outcome_of(ssize_t rc)
     return -1;
 }
 
-/* The socket's method would make a bytes object of n bytes first, and cut it; the loop's buffer is there already. */
+/* Receives up to `count` bytes, which takes_count() has looked at. What the system call said; the bytes (new) if it went well, NULL with an
+ * exception if there is no memory for them. The socket's method would make a bytes object of that size first, and cut it; the loop's
+ * buffer is there already. */
+static ssize_t receive_bytes(pa_loop *loop, int fd, PyObject *count_object, struct sockaddr_storage *from, socklen_t *len, PyObject **bytes)
+{
+    size_t count = (size_t)PyLong_AsLong(count_object), size;
+    char *buffer = pa_loop_read_buffer(loop, &size);
+    *bytes = NULL;
+    if (buffer == NULL)
+        return 0;
+    if (count > size) {
+        if ((*bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count)) == NULL)
+            return 0;
+        buffer = PyBytes_AS_STRING(*bytes);
+    }
+    ssize_t rc = from == NULL ? pa_sys_recv(fd, buffer, count, MSG_DONTWAIT)
+                              : pa_sys_recvfrom(fd, buffer, count, MSG_DONTWAIT, (struct sockaddr *)from, len);
+    if (rc < 0)
+        Py_CLEAR(*bytes);
+    else if (*bytes == NULL)
+        *bytes = PyBytes_FromStringAndSize(buffer, rc);
+    else
+        (void)_PyBytes_Resize(bytes, rc);
+    return rc;
+}
+
 static Py_ssize_t call_recv(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
 {
-    size_t count = (size_t)PyLong_AsLong(args[0]), size;
-    char *buffer = pa_loop_read_buffer(loop, &size);
-    PyObject *bytes = NULL;
-    if (buffer == NULL)
-        return -1;
-    if (count > size) {
-        if ((bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count)) == NULL)
-            return -1;
-        buffer = PyBytes_AS_STRING(bytes);
-    }
-    ssize_t rc = pa_sys_recv(fd, buffer, count, MSG_DONTWAIT);
-    if (rc < 0) {
-        Py_XDECREF(bytes);
+    ssize_t rc = receive_bytes(loop, fd, args[0], NULL, NULL, result);
+    if (rc < 0)
         return outcome_of(rc);
-    }
-    if (bytes == NULL)
-        bytes = PyBytes_FromStringAndSize(buffer, rc);
-    else
-        (void)_PyBytes_Resize(&bytes, rc);
-    *result = bytes;
-    return bytes != NULL ? rc : -1;
+    return *result != NULL ? rc : -1;
 }
 
 static Py_ssize_t call_recv_into(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
@@ -116,44 +125,170 @@ static Py_ssize_t call_send(pa_loop *loop, PyObject *sock, int fd, PyObject *con
     return n;
 }
 
-/* Looking (MSG_PEEK) at no bytes, which moves no offset of SO_PEEK_OFF, is harmless in these; CAN's sockets refuse it, AF_ALG's give away
- * what they show. 1, 0 or -1. */
-static int can_peek(pa_state *st, PyObject *sock)
+/* sock.fileno() of a plain socket: -1 if it is closed, -2 with an exception. */
+static int number_of(pa_state *st, PyObject *sock)
+{
+    PyObject *number = st->socket_fileno(sock, NULL);
+    long fd = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    return fd == -1 && PyErr_Occurred() ? -2 : (int)fd;
+}
+
+/* ---- With addresses: of families whose addresses we know how to make and to read ---- */
+
+/* The family, 0 for an unknown one, -1 with an exception. */
+static int known_family(pa_state *st, PyObject *sock)
 {
     PyObject *family = Py_TYPE(st->socket_family)->tp_descr_get(st->socket_family, sock, NULL);
     long value = family != NULL ? PyLong_AsLong(family) : -1;
     Py_XDECREF(family);
     if (value == -1 && PyErr_Occurred())
         return -1;
-    return value == AF_INET || value == AF_INET6 || value == AF_UNIX;
+    return pa_address_is_known((int)value) ? (int)value : 0;
 }
 
-/* Whether the first attempt of a plain socket would only raise BlockingIOError, which, with a text in the user's language, costs several
- * times as much as all the rest of waiting for one. Then there is no attempt. 1, 0, or -1 with an error: the kernel gives it out once. */
-static int is_vain(pa_state *st, PyObject *sock, int fd)
+/* (what, address): steals `what`. As call() of pa_sock_plain. */
+static Py_ssize_t with_address(PyObject *what, const struct sockaddr_storage *from, socklen_t len, PyObject **result)
 {
-    int peeks = can_peek(st, sock);
-    if (peeks <= 0)
-        return peeks;
-    char nothing;
-    int rc = (int)pa_sys_recv(fd, &nothing, 0, MSG_PEEK | MSG_DONTWAIT);
-    if (rc >= 0 || rc == -EAGAIN || rc == -EWOULDBLOCK)
-        return rc < 0;
-    pa_error_from_errno(rc);
-    return -1;
+    PyObject *address = what != NULL ? pa_address_object_raw((const struct sockaddr *)from, len) : NULL;
+    *result = address != NULL ? PyTuple_Pack(2, what, address) : NULL;
+    Py_XDECREF(what);
+    Py_XDECREF(address);
+    return *result != NULL ? 1 : -1;
 }
 
-/* recvfrom() gives an address, too, which only the method knows how to make of every family's. */
 static Py_ssize_t call_recvfrom(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
 {
-    int vain = is_vain(pa_loop_state(loop), sock, fd);
-    return vain > 0 ? 0 : vain < 0 ? -1 : PA_SOCK_ASK;
+    int family = known_family(pa_loop_state(loop), sock);
+    if (family <= 0)
+        return family < 0 ? -1 : PA_SOCK_ASK;
+    struct sockaddr_storage from;
+    socklen_t len = sizeof(from);
+    PyObject *bytes;
+    ssize_t rc = receive_bytes(loop, fd, args[0], &from, &len, &bytes);
+    return rc < 0 ? outcome_of(rc) : with_address(bytes, &from, len, result);
+}
+
+/* recvfrom_into(buffer, nbytes) */
+static int takes_part_of_buffer(PyObject *const *args)
+{
+    char *memory;
+    return takes_count(args + 1) && plain_memory(args[0], 1, &memory) >= PyLong_AsLong(args[1]);
+}
+
+static Py_ssize_t call_recvfrom_into(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
+{
+    int family = known_family(pa_loop_state(loop), sock);
+    if (family <= 0)
+        return family < 0 ? -1 : PA_SOCK_ASK;
+    struct sockaddr_storage from;
+    socklen_t len = sizeof(from);
+    char *memory;
+    (void)plain_memory(args[0], 1, &memory);
+    ssize_t rc = pa_sys_recvfrom(fd, memory, (size_t)PyLong_AsLong(args[1]), MSG_DONTWAIT, (struct sockaddr *)&from, &len);
+    return rc < 0 ? outcome_of(rc) : with_address(PyLong_FromSsize_t(rc), &from, len, result);
+}
+
+/* sendto(data, address) */
+static int takes_datagram(PyObject *const *args)
+{
+    char *memory;
+    return plain_memory(args[0], 0, &memory) >= 0;
+}
+
+static Py_ssize_t call_sendto(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
+{
+    pa_state *st = pa_loop_state(loop);
+    struct sockaddr_storage to;
+    socklen_t len;
+    int family = known_family(st, sock);
+    if (family < 0)
+        return -1;
+    if (family == 0 || !pa_address_parse(family, args[1], &to, &len))
+        return PA_SOCK_ASK;
+    if (PySys_Audit("socket.sendto", "OO", sock, args[1]) < 0) /* as the method */
+        return -1;
+    char *memory;
+    Py_ssize_t size = plain_memory(args[0], 0, &memory); /* the audit hook may have done anything to it, and to the socket */
+    if ((fd = number_of(st, sock)) < -1)
+        return -1;
+    if (size < 0)
+        return PA_SOCK_ASK;
+    ssize_t rc = pa_sys_sendto(fd, memory, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, len);
+    if (rc < 0)
+        return outcome_of(rc);
+    *result = PyLong_FromSsize_t(rc);
+    return *result != NULL ? 1 : -1;
+}
+
+/* ---- accept() ---- */
+
+static int takes_nothing(PyObject *const *args) { return 1; }
+
+/* What socket.py's accept() makes a socket of, if it is that function which would be called: the class that is `socket` to it. New; NULL
+ * without an exception for any other one. */
+static PyObject *class_of_accepted(PyObject *sock)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(sock), "accept"), *class = NULL;
+    if (method != NULL && PyFunction_Check(method)) {
+        PyObject *globals = PyFunction_GET_GLOBALS(method), *name = PyDict_GetItemString(globals, "__name__");
+        if (name != NULL && PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "socket") == 0)
+            class = Py_XNewRef(PyDict_GetItemString(globals, "socket"));
+    }
+    Py_XDECREF(method);
+    PyErr_Clear(); /* no accept() at all: calling it will say so */
+    return class;
+}
+
+/* The socket object of an accepted connection, made as accept() makes it. New; NULL with an exception, and fd is closed. */
+static PyObject *accepted_socket(PyObject *sock, PyObject *class, int fd)
+{
+    PyObject *family = PyObject_GetAttrString(sock, "family"), *type = NULL, *proto = NULL, *connection = NULL;
+    if (family != NULL && (type = PyObject_GetAttrString(sock, "type")) != NULL &&
+        (proto = PyObject_GetAttrString(sock, "proto")) != NULL)
+        connection = PyObject_CallFunction(class, "OOOi", family, type, proto, fd);
+    if (connection == NULL)
+        (void)pa_sys_close(fd);
+    Py_XDECREF(family);
+    Py_XDECREF(type);
+    Py_XDECREF(proto);
+    return connection;
+}
+
+/* In vain accept() would raise a BlockingIOError, which, with a text in the user's language, costs several times as much as all the rest of
+ * waiting for one. */
+static Py_ssize_t call_accept(pa_loop *loop, PyObject *sock, int fd, PyObject *const *args, Py_ssize_t sent, PyObject **result)
+{
+    pa_state *st = pa_loop_state(loop);
+    int family = known_family(st, sock);
+    if (family < 0)
+        return -1;
+    PyObject *class = family > 0 ? class_of_accepted(sock) : NULL;
+    if (class == NULL)
+        return PA_SOCK_ASK;
+    struct sockaddr_storage from;
+    socklen_t len = sizeof(from);
+    int rc = pa_sys_accept4(fd, (struct sockaddr *)&from, &len);
+    if (rc < 0) {
+        Py_DECREF(class);
+        return outcome_of(rc);
+    }
+    PyObject *connection = accepted_socket(sock, class, rc);
+    Py_DECREF(class);
+    PyObject *done = connection != NULL ? PyObject_CallMethodOneArg(connection, st->names.setblocking, Py_False) : NULL;
+    if (done == NULL)
+        Py_CLEAR(connection);
+    Py_XDECREF(done);
+    return connection != NULL ? with_address(connection, &from, len, result) : -1;
 }
 
 const pa_sock_plain pa_sock_plain_recv = {takes_count, call_recv};
 const pa_sock_plain pa_sock_plain_recv_into = {takes_buffer, call_recv_into};
 const pa_sock_plain pa_sock_plain_recvfrom = {takes_count, call_recvfrom};
+const pa_sock_plain pa_sock_plain_recvfrom_into = {takes_part_of_buffer, call_recvfrom_into};
 const pa_sock_plain pa_sock_plain_send = {takes_data, call_send};
+const pa_sock_plain pa_sock_plain_sendto = {takes_datagram, call_sendto};
+const pa_sock_plain pa_sock_plain_accept = {takes_nothing, call_accept};
 
 /* ---- Which sockets are plain ---- */
 
@@ -169,15 +304,12 @@ int pa_sock_plain_descriptor(pa_state *st, PyObject *sock)
     Py_DECREF(timeout);
     if (blocks)
         return -1;
-    PyObject *number = st->socket_fileno(sock, NULL);
-    long fd = number != NULL ? PyLong_AsLong(number) : -1;
-    Py_XDECREF(number);
-    return fd == -1 && PyErr_Occurred() ? -2 : (int)fd;
+    return number_of(st, sock);
 }
 
 int pa_sock_plain_setup(pa_state *st)
 {
-    static const char *const methods[] = {"recv", "recv_into", "recvfrom", "send", "fileno", "gettimeout", NULL};
+    static const char *const methods[] = {"recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto", "fileno", "gettimeout", NULL};
     PyObject *base = NULL; /* socket.socket derives from it, and has its methods, unless a program patched it before we came */
     if (pa_import_from("socket", "socket", &st->socket_class) < 0 || pa_import_from("_socket", "socket", &base) < 0)
         return -1;

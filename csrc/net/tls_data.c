@@ -108,13 +108,19 @@ static int control_ssl_reading(pa_tls *self)
 
 /* ---- Writing ---- */
 
+/* Whether the transport below is native, and its write() ours: neither a subclass's nor its own. */
+static bool writes_natively(const pa_tls *self)
+{
+    return self->raw != NULL && Py_TYPE(self->raw) == self->st->SocketTransport && !self->raw->own_write;
+}
+
 int pa_tls_send(pa_tls *self, PyObject *owner, const char *data, size_t len)
 {
     if (len == 0)
         return 0;
     PyObject *transport = Py_NewRef(self->transport != NULL ? self->transport : Py_None);
     int rc = -1;
-    if (self->raw != NULL)
+    if (writes_natively(self))
         rc = pa_stream_send(self->raw, owner, data, len);
     else {
         PyObject *bytes = owner != NULL ? Py_NewRef(owner) : PyBytes_FromStringAndSize(data, (Py_ssize_t)len);
@@ -344,6 +350,9 @@ static int call_eof_and_shut_down(pa_tls *self)
     return call_own(self, self->st->names._start_shutdown);
 }
 
+/* What the application wrote until now: if the peer's next record is broken, OpenSSL encrypts nothing any more. 0 or -1. */
+static int flush_before_reading(pa_tls *self) { return self->write_failed ? 0 : pa_tls_flush(self); }
+
 static int read_copied(pa_tls *self)
 {
     PyObject *data = NULL;
@@ -373,12 +382,10 @@ static PyObject *get_app_buffer(pa_tls *self, Py_ssize_t *wants)
     return buffer;
 }
 
-static int buffer_updated(pa_tls *self, Py_ssize_t n)
+static int buffer_updated(pa_tls *self, PyObject *count)
 {
     PyObject *method = Py_NewRef(self->app_buffer_updated != NULL ? self->app_buffer_updated : Py_None);
-    PyObject *count = PyLong_FromSsize_t(n);
-    PyObject *result = count != NULL ? PyObject_CallOneArg(method, count) : NULL;
-    Py_XDECREF(count);
+    PyObject *result = PyObject_CallOneArg(method, count);
     Py_DECREF(method);
     return pa_call_nothing(result);
 }
@@ -401,14 +408,22 @@ static int read_buffered(pa_tls *self)
     PyObject *buffer = get_app_buffer(self, &wants);
     if (buffer == NULL)
         return -1;
+    if (flush_before_reading(self) < 0) {
+        Py_DECREF(buffer);
+        return -1;
+    }
     self->busy = true;
     int rc = self->engine->read_into(self, buffer, wants, &n, &eof);
     self->busy = false;
     Py_DECREF(buffer);
+    PyObject *count = NULL; /* made before more is read: for want of memory no bytes may be left out */
+    if (rc == 0 && n > 0 && (count = PyLong_FromSsize_t(n)) == NULL)
+        rc = -1;
     if (rc == 0 && wants > 0 && n == wants)
         rc = read_soon(self); /* there may be more than it has room for */
     if (rc == 0 && n > 0)
-        rc = buffer_updated(self, n);
+        rc = buffer_updated(self, count);
+    Py_XDECREF(count);
     return rc == 0 && eof ? call_eof_and_shut_down(self) : rc;
 }
 
@@ -424,10 +439,16 @@ static int read_and_answer(pa_tls *self)
     return control_ssl_reading(self);
 }
 
+static bool is_open(const pa_tls *self) { return self->state == self->st->tls_wrapped || self->state == self->st->tls_flushing; }
+
 /* asyncio's _do_read: decrypts, calls the application's protocol, sends what it wrote. 0 or -1. */
 static int read_decrypted(pa_tls *self)
 {
-    if ((self->state != self->st->tls_wrapped && self->state != self->st->tls_flushing) || self->busy)
+    if (!is_open(self) || self->busy)
+        return 0;
+    if (flush_before_reading(self) < 0)
+        return -1;
+    if (!is_open(self)) /* the flush itself failed fatally */
         return 0;
     return read_and_answer(self) < 0 ? take_fatal(self) : 0;
 }

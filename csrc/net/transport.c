@@ -693,6 +693,7 @@ static PyType_Slot transport_slots[] = {
     {Py_tp_new, pa_transport_new},
     {Py_tp_init, transport_init},
     {Py_tp_repr, pa_transport_repr},
+    {Py_tp_setattro, pa_transport_setattr},
     {Py_tp_traverse, pa_transport_traverse},
     {Py_tp_clear, pa_transport_clear},
     {Py_tp_finalize, pa_transport_finalize},

@@ -55,6 +55,7 @@ typedef struct {
     bool is_pipe;          /* conn_lost counts writes in vain and says nothing else: pipe.c */
     bool streams;          /* the protocol is a native StreamReaderProtocol */
     bool tls;              /* ... a native SSLProtocol */
+    bool own_write;        /* the instance has had a write() of its own set: TLS calls that */
     bool lent;             /* the descriptor, to sendfile: no watch, perhaps a writer's Handle */
     bool blocked;          /* the queue waits for the descriptor to take more; for ever, once the loop is closed */
     bool named;            /* `extra` has the addresses already: their family is not ours to translate */
@@ -179,6 +180,7 @@ int pa_transport_close_fd(pa_transport *self);
 /* What of the extra info must be known at once, because the family's addresses are not ours to translate. 0 or -1. */
 int pa_transport_name_unknown_family(pa_transport *self);
 PyObject *pa_transport_repr(PyObject *op);
+int pa_transport_setattr(PyObject *op, PyObject *name, PyObject *value); /* tp_setattro: notices an own write() */
 
 extern PyGetSetDef pa_transport_getsets[];
 

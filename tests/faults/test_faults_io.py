@@ -249,3 +249,52 @@ for nth in range(1, 4):
     clear()
     assert await asyncio.wait_for(p.wait(), 10) == 3
 ''', error=error, reports=None)
+
+
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
+def test_no_room_in_the_poller_for_a_wait_that_it_was_not_told_of(served, error):
+    """A busy loop tells its poller when it comes to sleep: it tries once more then, and whoever waits is told that it failed."""
+    served('''
+a, b = socket.socketpair()
+for s in (a, b):
+    s.setblocking(False)
+async def receive():
+    task = asyncio.ensure_future(loop.sock_recv(a, 10))
+    await asyncio.sleep(0)
+    b.send(b"x")
+    assert await task == b"x"
+for nth in (1, 1, -1):
+    for _ in range(3):
+        await receive()
+    task = asyncio.ensure_future(loop.sock_recv(a, 10))
+    await asyncio.sleep(0)
+    fault("epoll_ctl", nth, error)
+    await asyncio.sleep(0.01)
+    clear()
+    if nth > 0:
+        assert not task.done()
+        b.send(b"late")
+        assert await task == b"late"
+    else:
+        try:
+            await task
+        except (OSError, MemoryError):
+            pass
+        else:
+            raise AssertionError("no error")
+await receive()
+await receive()
+task = asyncio.ensure_future(loop.sock_recv(a, 10))
+await asyncio.sleep(0)
+task.cancel()
+await asyncio.sleep(0)
+fault("epoll_ctl", -1, error)
+await asyncio.sleep(0.01)       # not even to be taken away
+clear()
+b.send(b"kept")
+await asyncio.sleep(0.01)
+assert await loop.sock_recv(a, 10) == b"kept"
+await receive()
+a.close()
+b.close()
+''', error=error)

@@ -13,6 +13,7 @@ import weakref
 
 import _testcapi
 
+import nomem_tls
 import pyasync
 
 LIMIT = 400  # allocations; no case needs as many
@@ -263,6 +264,9 @@ def sock_sendall(loop):
     return act
 
 
+look_back = nomem_tls.add(case, ticks)
+
+
 async def serve():
     """What the loop must still be able to do."""
     future = asyncio.get_running_loop().create_future()
@@ -274,6 +278,7 @@ async def serve():
 def tidy(loop):
     """Ends what the run left behind."""
     asyncio._set_running_loop(loop)
+    look_back()
     for task in asyncio.all_tasks(loop):
         task.cancel()
     ticks(loop, 4)

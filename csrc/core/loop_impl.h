@@ -195,9 +195,7 @@ int pa_loop_order_of(pa_loop *loop, PyObject *when, double *order);
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
 void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
-/* The TimerHandle of an entry of the heap, borrowed; a deadline becomes one (deadline.c). NULL with an exception, for a deadline only. */
-PyObject *pa_loop_timer_of(pa_loop *loop, pa_heap_entry *entry);
-int pa_loop_need_handles(pa_loop *loop); /* makes TimerHandles of all deadlines. 0 or -1 */
+int pa_loop_need_handles(pa_loop *loop); /* makes TimerHandles of all deadlines (deadline.c). 0 or -1 */
 extern PyMethodDef pa_loop_sched_methods[];
 
 /* Nothing to do most of the time: then there is no call. */

@@ -8,6 +8,7 @@
  * The poller is not asked when it could not say anything new: nothing is watched but the loop's own wakeup, and we would not wait.
  * The thread state is given up only while waiting.
  */
+#include "core/deadline.h"
 #include "core/future_impl.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
@@ -318,7 +319,7 @@ static int queue_due(pa_loop *loop)
             break;
         }
         if (first->owner != NULL) {
-            if (pa_loop_timer_of(loop, first) == NULL)
+            if (pa_deadline_handle((pa_deadline *)first) < 0)
                 return -1;
             continue;
         }

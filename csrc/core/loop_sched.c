@@ -8,6 +8,7 @@
  *    under which the loop goes to sleep and is closed, so that no wakeup is lost and none is written to a reused descriptor.
  *  - A timer in the heap: `_scheduled` is True and timer.loop is set.
  */
+#include "core/deadline.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/args.h"
@@ -547,10 +548,15 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
  * 0, or -1 with TypeError. */
 static int check_comparable(pa_loop *loop, PyObject *when)
 {
-    if (loop->timers.len == 0)
-        return 0;
-    PyObject *handle = pa_loop_timer_of(loop, loop->timers.items[(loop->timers.len - 1) / 2]);
-    PyObject *parent = handle != NULL ? PyObject_GetAttr(handle, loop->st->names._when) : NULL;
+    pa_heap_entry *entry = NULL;
+    do { /* making a deadline's handle may change the heap */
+        if (entry != NULL && pa_deadline_handle((pa_deadline *)entry) < 0)
+            return -1;
+        if (loop->timers.len == 0)
+            return 0;
+        entry = loop->timers.items[(loop->timers.len - 1) / 2];
+    } while (entry->owner != NULL);
+    PyObject *parent = PyObject_GetAttr(pa_timer_handle(loop->st, entry), loop->st->names._when);
     int rc = parent != NULL ? PyObject_RichCompareBool(when, parent, Py_LT) : -1;
     Py_XDECREF(parent);
     return rc < 0 ? -1 : 0;

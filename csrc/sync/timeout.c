@@ -97,7 +97,8 @@ static PyObject *deadline_to_handle(PyObject *owner, void *deadline)
     PyObject *callback = context != NULL ? PyCFunction_New(&on_timeout_def, owner) : NULL, *args = callback != NULL ? PyTuple_New(0) : NULL;
     double seconds = t->deadline.entry.when; /* `_when` may have been assigned since */
     PyObject *when = args == NULL ? NULL : t->timed && t->seconds == seconds ? when_of(t) : PyFloat_FromDouble(seconds);
-    if (when != NULL && (handle = pa_timer_new(loop, when, seconds, callback, args, context)) != NULL)
+    if (when != NULL && (handle = pa_timer_new(loop, when, seconds, callback, args, context)) != NULL &&
+        t->deadline.loop == loop && t->deadline.entry.when == seconds) /* nothing that ran meanwhile changed it */
         Py_XSETREF(t->handle, Py_NewRef(handle));
     Py_XDECREF(when);
     Py_XDECREF(args);
@@ -549,7 +550,7 @@ static int set_when_attribute(PyObject *self, PyObject *value, void *unused)
 static PyObject *get_handle(PyObject *self, void *unused)
 {
     timeout_object *t = (timeout_object *)self;
-    if (t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) == NULL)
+    if (t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) < 0)
         return NULL;
     return Py_NewRef(t->handle != NULL ? t->handle : Py_None);
 }
@@ -558,7 +559,7 @@ static PyObject *get_handle(PyObject *self, void *unused)
 static int set_handle(PyObject *self, PyObject *value, void *closure)
 {
     timeout_object *t = (timeout_object *)self;
-    if (value != NULL && t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) == NULL)
+    if (value != NULL && t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) < 0)
         return -1;
     return pa_field_set(self, value, closure);
 }

@@ -88,7 +88,7 @@ static PyObject *ensure_future(PyObject *module, PyObject *const *args, Py_ssize
     static const char *const names[] = {"coro_or_future", "loop", NULL};
     static const pa_signature sig = {"ensure_future", names, 1, 1};
     PyObject *given[2];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     return pa_ensure_future(pa_state_of_module(module), given[0], given[1] != Py_None ? given[1] : NULL);
 }

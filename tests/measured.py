@@ -5,6 +5,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+MODES = ("loop", "install", "import", "types", "types-task", "types-future", "types-call-soon", "types-asyncio")    # tests/stdlib/modes.py
 SOURCES = ("csrc", "pyasync", "setup.py", "pyproject.toml")
 
 

@@ -17,8 +17,9 @@
  * what loop_wait.c makes of it, whose the other fields are. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
     uint8_t wanted, told;
-    bool reported;        /* since the wait began */
-    bool unsure;          /* it is in loop->unsure */
+    bool reported : 1;    /* since the wait began */
+    bool unsure : 1;      /* it is in loop->unsure */
+    uint8_t returns;      /* waits in a row that began before the loop has slept */
     uint16_t tag, sleeps; /* loop->sleeps when it was reported */
     PyObject *reader, *writer; /* owned */
     pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */
@@ -182,7 +183,7 @@ typedef struct {
 } pa_callback_args;
 
 /* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
-int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+int pa_callback_parse(PyObject *self, const char *name, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
                       pa_callback_args *out);
 
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
@@ -297,7 +298,7 @@ int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
 /* ---- Waits (loop_wait.c) ---- */
 unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event); /* what the poller is to be told of one that is alone at fd */
 bool pa_loop_note_unsure(pa_loop *loop, int fd); /* false without memory: the poller has to be told at once */
-/* Before the poller is asked, `sleeping`: to wait. 0, or -1 with OSError. */
+/* Before the poller is asked, `sleeping`: to wait. 1 if something is ready by now, 0, or -1 with MemoryError. */
 int pa_loop_settle(pa_loop *loop, bool sleeping);
 /* What was told as PA_POLL_ONCE or PA_POLL_EDGE has been reported; and what was reported of such gets reported again, for whoever did not
  * use it, which keeps a raised exception. */

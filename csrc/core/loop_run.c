@@ -203,6 +203,10 @@ static int64_t pick_timeout(pa_loop *loop)
         Py_DECREF(handle);
         if (rc < 0)
             return -2;
+        if (PA_NAN_IS_NO_TIMEOUT && isnan(seconds)) { /* as the selector would, asked to wait that long */
+            Py_XDECREF(PyLong_FromDouble(seconds));
+            return -2;
+        }
     }
     if (seconds > TIMEOUT_MAX)
         seconds = TIMEOUT_MAX;
@@ -243,10 +247,14 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
         PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the event loop was not initialised");
         return -1;
     }
+    if (loop->unsure_len > 0) {
+        int ready = pa_loop_settle(loop, timeout != 0);
+        if (ready < 0)
+            return -1;
+        timeout = ready > 0 ? 0 : timeout;
+    }
     if (timeout != 0 && !pa_loop_fall_asleep(loop))
         timeout = 0;
-    if (loop->unsure_len > 0 && pa_loop_settle(loop, timeout != 0) < 0)
-        return -1;
     loop->sleeps += timeout != 0;
     int count;
     if (timeout == 0) {

@@ -136,6 +136,34 @@ loop.close()
     assert done.stdout == "0\n8\n", done.stderr
 
 
+def test_a_fork_beside_a_thread_that_runs_a_loop(script):
+    """The child has no such thread, but may get one in the same place, which is not taken for it."""
+    done = script("""
+import os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)       # forking beside threads
+async def wait():
+    running.set()
+    await aio.sleep(60)
+async def origin():
+    sys.set_coroutine_origin_tracking_depth(1)
+    coroutine = aio.Lock().acquire()
+    seen.append(len(coroutine.cr_origin or ()))
+    await coroutine
+running, seen = threading.Event(), []
+threading.Thread(target=lambda: aio.run(wait()), daemon=True).start()
+running.wait()
+if (pid := os.fork()) == 0:
+    taken = [b"7" * size for size in range(100, 1000) for _ in range(3)]   # the memory of what is gone
+    thread = threading.Thread(target=lambda: aio.run(origin()))
+    thread.start()
+    thread.join()
+    os._exit(0 if seen == [1] else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+os._exit(0)
+""", flags=["-u"], env={**os.environ, "PYTHONMALLOC": "malloc"})
+    assert done.stdout == "0\n", done.stderr
+
+
 def test_exit_with_a_running_loops_leftovers(script):
     """The interpreter ends cleanly with pending tasks, timers and futures about."""
     done = script("""

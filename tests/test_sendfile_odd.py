@@ -183,6 +183,36 @@ def test_files_that_only_look_so(same, path, way, number, fallback):
     same(scenario(main))
 
 
+class Number:
+    """Is as good as an int where the system is asked."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        if isinstance(self.number, Exception):
+            raise self.number
+        return self.number
+
+
+@ways
+@pytest.mark.parametrize("fallback", [True, False])
+@pytest.mark.parametrize("kind", ["index", "no index", "float", "text", "int", "-int", "long", "-long", "longer", "index longer"])
+def test_numbers_of_files(same, path, way, kind, fallback):
+    async def main(lab):
+        this = await Way().open(lab, way)
+        with open(path, "rb") as f:
+            number = {"index": Number(f.fileno()), "no index": Number(LookupError("no")), "float": float(f.fileno()), "text": "3",
+                      "int": 1 << 31, "-int": -(1 << 31) - 1, "long": (1 << 63) - 1, "-long": -(1 << 63), "longer": 1 << 64,
+                      "index longer": Number(-(1 << 64))}[kind]
+            got = [await told(this.start(Wrapped(f, lab.log, number), 10, 20, fallback=fallback)), f.tell()]
+            if kind == "index":
+                got.append(await this.received() == content(path)[10:30])
+        await this.end()
+        return got
+    same(scenario(main))
+
+
 @ways
 @pytest.mark.parametrize("fallback", [True, False])
 @pytest.mark.parametrize("kind", ["closed", "fifo", "fifo count", "folder", "raw", "empty", "zero", "write only", "random", "beyond"])

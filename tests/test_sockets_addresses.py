@@ -174,18 +174,19 @@ def test_what_is_accepted(same, tmp_path, family, default):
     same(scenario)
 
 
-def test_an_accept_that_was_replaced(same, monkeypatch):
+@pytest.mark.parametrize("name", ["accept", "_accept"])
+def test_an_accept_that_was_replaced(same, monkeypatch, name):
     """By a program's own, and by one that asks socket.py's: both are called, at the first attempt as well."""
     def scenario(aio):
         calls = []
-        original = socket.socket.accept
+        original = getattr(socket.socket, name)
 
         def accept(self):
             calls.append("accept")
             return original(self)
         with fresh_loop(aio) as loop, monkeypatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
-            patch.setattr(socket.socket, "accept", accept)
+            patch.setattr(socket.socket, name, accept)
             task = loop.create_task(loop.sock_accept(listener))
             spin(loop, 2)
             with socket.create_connection(listener.getsockname()):

@@ -261,6 +261,8 @@ void pa_loop_wake_up(pa_loop *loop);
 
 /* Asks the poller; wakeups from other threads end the wait. timeout in ns, negative: for ever. The number of events, or -1. */
 int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max);
+/* In a forked child: the threads that ran loops are gone, but for the caller. */
+void pa_loop_forget_other_runner(pa_state *st);
 extern PyMethodDef pa_loop_run_methods[];
 
 /* ---- The end of a tick (loop_defer.c) ---- */

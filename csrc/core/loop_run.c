@@ -420,6 +420,12 @@ static void forget_runner(pa_state *st)
         st->runner.state = NULL;
 }
 
+void pa_loop_forget_other_runner(pa_state *st)
+{
+    if (st->runner.state != NULL && !pthread_equal(st->runner.thread, pthread_self()))
+        st->runner.state = NULL;
+}
+
 static PyObject *loop_run_ticks(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     pa_loop *loop = (pa_loop *)self;

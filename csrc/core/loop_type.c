@@ -474,6 +474,7 @@ int pa_create_task_variant(PyObject *function)
 static PyObject *after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     pa_state *st = pa_state_of_module(module);
+    pa_loop_forget_other_runner(st);
     for (pa_link *link = st->loops.next; link != &st->loops; link = link->next)
         pa_loop_part_from_parent(PA_LINK_OWNER(link, pa_loop, link));
     Py_RETURN_NONE;

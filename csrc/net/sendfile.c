@@ -308,11 +308,10 @@ static int look_at_file(pa_state *st, PyObject *file, int *fd, int64_t *size)
             not_available(st, "not a regular file", pa_err_take());
         return -1;
     }
-    long value = -1;
-    if (!PyLong_Check(number))
-        PyErr_Format(PyExc_TypeError, "'%.200s' object cannot be interpreted as an integer", Py_TYPE(number)->tp_name);
-    else if ((value = PyLong_AsLong(number)) < INT_MIN || value > INT_MAX)
-        PyErr_SetString(PyExc_OverflowError, value > 0 ? "signed integer is greater than maximum" : "signed integer is less than minimum");
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(number, &overflow); /* __index__(), too */
+    if (overflow != 0 || value < INT_MIN || value > INT_MAX)
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
     Py_DECREF(number);
     if (PyErr_Occurred())
         return -1;

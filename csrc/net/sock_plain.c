@@ -309,7 +309,8 @@ int pa_sock_plain_descriptor(pa_state *st, PyObject *sock)
 
 int pa_sock_plain_setup(pa_state *st)
 {
-    static const char *const methods[] = {"recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto", "fileno", "gettimeout", NULL};
+    static const char *const methods[] = {"recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto", "_accept", "fileno",
+                                          "gettimeout", NULL};
     PyObject *base = NULL; /* socket.socket derives from it, and has its methods, unless a program patched it before we came */
     if (pa_import_from("socket", "socket", &st->socket_class) < 0 || pa_import_from("_socket", "socket", &base) < 0)
         return -1;

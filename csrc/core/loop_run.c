@@ -314,6 +314,10 @@ static int queue_due(pa_loop *loop)
                 return -1;
             continue;
         }
+        if (pa_ready_ring_reserve(&loop->ready) < 0) { /* it stays in the heap, and is due in the next tick */
+            PyErr_NoMemory();
+            return -1;
+        }
         PyObject *timer = pa_loop_take_timer(loop, first);
         if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = timer}) < 0)
             return -1;

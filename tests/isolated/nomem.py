@@ -267,7 +267,10 @@ def sock_sendall(loop):
 
 
 class Received(asyncio.Protocol):
-    data, lost = b"", None
+    data, lost, transport = b"", None, None
+
+    def connection_made(self, transport):
+        self.transport = transport
 
     def data_received(self, data):
         self.data += data
@@ -293,6 +296,36 @@ def read_pipe(loop):
             ticks(loop, 4)
             transport.close()
             assert protocol.data == b"data" or isinstance(protocol.lost, MemoryError), (protocol.data, protocol.lost)
+    return act
+
+
+@case
+def accept(loop):
+    """Who is let in is served or turned away, or somebody hears of it: no connection on which nothing begins."""
+    protocols = []
+
+    def factory():
+        protocols.append(Received())
+        return protocols[-1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    loop._start_serving(factory, listener)
+    ticks(loop, 1)
+    client = socket.create_connection(listener.getsockname())
+    client.send(b"data")
+
+    def act():
+        try:
+            ticks(loop, 4)
+        finally:
+            ticks(loop, 4)
+            for protocol in protocols:
+                assert protocol.transport is None or protocol.data == b"data" or protocol.lost or reports
+                if protocol.transport is not None:
+                    protocol.transport.abort()
+            loop._stop_serving(listener)
+            listener.close()
+            client.close()
     return act
 
 

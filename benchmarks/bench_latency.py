@@ -4,7 +4,8 @@ Request k is due at k / rate whatever became of those before it, and its latency
 request that came in the meantime ("coordinated omission" is what a closed loop of clients would do). Beside the percentiles stands the
 CPU time the server spent on a request.
 """
-from bench_echo import Echo, drive, c_server
+import native
+from bench_echo import Echo, address_of, c_server, drive, sample
 from bench_streams import echo
 from harness import asyncio, case
 
@@ -28,3 +29,17 @@ async def latency_1k(seconds):
       about="streams, 1 KiB, 5,000 requests a second over 50 connections")
 async def latency_stream_1k(seconds):
     return await drive(await asyncio.start_server(echo, "127.0.0.1", 0), CONNECTIONS, SIZE, LONGER * seconds, RATE)
+
+
+@case("latency_beside_flood", operation="request", times_itself=True, parts={"p50": "p50_us", "p99": "p99_us"},
+      about="protocol, 1 KiB, a connection with 50 requests a second beside four that send 100 KiB again and again")
+async def latency_beside_flood(seconds):
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    flood = loop.run_in_executor(None, native.echo_load, address_of(server), 4, 102400, 1.2 * LONGER * seconds)
+    quiet = sample(await loop.run_in_executor(None, native.echo_load, address_of(server), 1, SIZE, LONGER * seconds, None, 50))
+    await flood
+    server.close()
+    await server.wait_closed()
+    quiet.cpu_seconds = None                    # most of it was the flood's
+    return quiet

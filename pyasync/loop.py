@@ -202,6 +202,13 @@ _borrow_with_super("_stop_serving")                          # 3.13: it removes 
 _core._sendfile_originals(EventLoop)
 
 
+# The qualified name is in what is said of arguments and of coroutines.
+for _class in EventLoop.__mro__[:EventLoop.__mro__.index(asyncio.BaseEventLoop)]:
+    for _name, _method in vars(_class).items():
+        if isinstance(_method, types.FunctionType) and not _name.startswith("__") and hasattr(_UnixLoop, _name):
+            _method.__qualname__ = getattr(_UnixLoop, _name).__qualname__
+
+
 def new_event_loop():
     """A new EventLoop. PYASYNC_POLLER in the environment chooses its poller by name."""
     return EventLoop()

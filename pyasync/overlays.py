@@ -121,6 +121,9 @@ else:
     as_completed.__doc__, as_completed.__module__ = _asyncios_as_completed.__doc__, "pyasync"
 _core._use_functions(find_loop=policy.get_event_loop if policy._makes_loops else None,
                      iterator=getattr(_tasks, "_AsCompletedIterator", None))
+if hasattr(asyncio, "capture_call_graph"):                   # 3.14
+    from .frames import frame_of
+    _core._use_functions(frame_of=frame_of)
 _core._use_functions(**{name: _namespace[name] for name in ("ensure_future", "gather", "shield", "wait_for", "wrap_future")})
 create_task, ensure_future, gather, shield, sleep = _core.create_task, _core.ensure_future, _core.gather, _core.shield, _core.sleep
 wait, wait_for, to_thread = _core.wait, _core.wait_for, _core.to_thread

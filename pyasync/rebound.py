@@ -1,5 +1,4 @@
-"""asyncio's functions with other globals: each Python version's own code, where a name in it has to mean something of pyasync's. And
-functions of pyasync's with asyncio's names."""
+"""asyncio's functions with other globals: each Python version's own code, where a name in it has to mean something of pyasync's."""
 import types
 
 
@@ -11,11 +10,3 @@ def rebound(function, namespace):
     copy.__qualname__ = function.__qualname__
     copy.__module__ = "pyasync"
     return copy
-
-
-def named_as_in(cls):
-    """For a method that stands in for one of cls: it has that one's qualified name, which is in the texts about its coroutines."""
-    def name(function):
-        function.__qualname__ = getattr(cls, function.__name__).__qualname__
-        return function
-    return name

@@ -5,8 +5,6 @@ import socket
 
 from asyncio import base_events, selector_events
 
-from .rebound import named_as_in
-
 
 def _is_numeric(host, port):
     """Whether getaddrinfo() has nothing to look up: an address in numbers, perhaps with a scope, and a port in numbers."""
@@ -27,7 +25,6 @@ class SocketMethods:
     # ---- Operations on the user's sockets ----
     # Coroutine functions, as asyncio's: the arguments are looked at when the coroutine starts, and one that is never awaited warns.
 
-    @named_as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recvfrom_into(self, sock, buf, nbytes=0):
         """Receive a datagram of up to nbytes bytes (0: as many as fit) into buf; return (number of bytes, address)."""
         self._check_sock(sock)
@@ -35,7 +32,6 @@ class SocketMethods:
             nbytes = len(buf)
         return await self._begin_sock_recvfrom_into(sock, buf, nbytes)
 
-    @named_as_in(selector_events.BaseSelectorEventLoop)
     async def sock_connect(self, sock, address):
         """Connect to a remote address; host names are resolved."""
         self._check_sock(sock)
@@ -46,7 +42,6 @@ class SocketMethods:
 
     # ---- Names ----
 
-    @named_as_in(base_events.BaseEventLoop)
     async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
         """socket.getaddrinfo() in the default executor; at once if host and port are numbers."""
         if not self._debug and _is_numeric(host, port):

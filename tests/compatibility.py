@@ -24,10 +24,10 @@ import measured
 
 ROOT = measured.ROOT
 HERE = ROOT / "tests"
-sys.path[1:1] = [str(HERE / "stdlib"), str(HERE / "libraries")]
-import home as libraries_home  # noqa: E402: they are in the folders above
-import modes  # noqa: E402
+sys.path.insert(0, str(HERE / "libraries"))
+import home as libraries_home  # noqa: E402: they are in tests/libraries
 import suites  # noqa: E402
+del sys.path[0]
 
 UNSTABLE_ROOT = ROOT.parent / "shared" / "bin" / "unstable-root"
 PACKAGES = {"ip": "iproute2", "redis-server": "redis-server", "pg_ctlcluster": "postgresql"}    # what the libraries' tests start
@@ -134,7 +134,7 @@ def find(version, results):
 def rows(versions, kinds):
     """What there is to measure: (stdlib's, libraries'), each [(version, mode or name)], in the order it is wanted."""
     names = [name for name in suites.BY_NAME if name not in SLOW]
-    stdlib = [(version, mode) for mode in modes.MODES for version in versions]
+    stdlib = [(version, mode) for mode in measured.MODES for version in versions]
     libraries = [(version, name) for version in versions for name in names] + [(version, name) for name in SLOW for version in versions]
     return stdlib if "stdlib" in kinds else [], libraries if "libraries" in kinds else []
 

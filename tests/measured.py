@@ -5,6 +5,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+MODES = ("loop", "install", "import", "types", "types-task", "types-future", "types-call-soon", "types-asyncio")    # tests/stdlib/modes.py
 SOURCES = ("csrc", "pyasync", "setup.py", "pyproject.toml")
 
 
@@ -28,14 +29,14 @@ def _git(*command):
 
 
 def sentence(kept):
-    """What to write above a table of these results; kept: [(what it is of, its stamp)]."""
+    """What to write above a table of these results; kept: [(what it is of, its stamp)]. What most of them are of is not told singly."""
     found = {}
     for what, of in kept:
         found.setdefault(of["commit"], []).append((what, of["day"]))
     parts = []
     for commit, runs in found.items():
         days = sorted({day for _, day in runs})
-        whose = "" if len(found) == 1 else f" ({', '.join(dict.fromkeys(what for what, _ in runs))})"
+        whose = "" if 2 * len(runs) > len(kept) else f" ({', '.join(dict.fromkeys(what for what, _ in runs))})"
         parts.append(f"{commit}{whose}, {' to '.join(dict.fromkeys((days[0], days[-1])))}")
     return f"Measured at commit {'; at commit '.join(parts)}.\n\n"
 

@@ -406,3 +406,43 @@ def test_lost_writes_of_a_closed_pipe_are_counted_as_in_asyncio(same, caplog):
         os.close(r)
         return log
     same(scenario(main))
+
+
+# --- finalizers while a time-out's handle is made ------------------------------------------------------------------------
+
+def look(timeout):
+    assert timeout._timeout_handler is timeout._timeout_handler
+
+
+LATE_ACTS = {"looks": look, "drops": lambda timeout: timeout.reschedule(None), "sets anew": lambda timeout: timeout.reschedule(1e9)}
+
+
+@scenario
+async def look_with_finalizer(aio, act):
+    class Last:
+        def __del__(self):
+            LATE_ACTS[act](self.timeout)
+
+    loop, before = aio.get_running_loop(), gc.get_threshold()
+    for nth in range(1, 12):
+        async with aio.timeout(1000) as timeout:
+            last = Last()
+            last.itself, last.timeout = last, timeout
+            gc.collect()
+            gc.set_threshold(nth)
+            try:
+                del last
+                handle = timeout._timeout_handler
+            finally:
+                gc.set_threshold(*before)
+            gc.collect()
+            handle = timeout._timeout_handler
+            assert (handle is None) == (timeout.when() is None) and handle is timeout._timeout_handler
+            assert [h for h in loop._scheduled if not h.cancelled()] == ([] if handle is None else [handle])
+            assert handle is None or handle.when() == timeout.when()
+
+
+@pytest.mark.parametrize("act", LATE_ACTS)
+def test_a_finalizer_while_the_handle_is_made(aio, act):
+    """The collector comes at the nth allocation, wherever that is (until 3.11; later on only between two instructions)."""
+    look_with_finalizer(aio, act)

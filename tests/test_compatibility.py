@@ -37,10 +37,10 @@ def measuring(results, script, **rows):
 
 def test_the_rows_are_all_modes_and_all_libraries_on_all_versions():
     stdlib, libraries = compatibility.rows(measured.VERSIONS, ["stdlib", "libraries"])
-    assert len(set(stdlib)) == len(stdlib) == 5 * len(compatibility.modes.MODES)
+    assert len(set(stdlib)) == len(stdlib) == 5 * len(measured.MODES)
     assert len(set(libraries)) == len(libraries) == 5 * len(compatibility.suites.BY_NAME)
     assert [name for _, name in libraries[-25:]] == [name for name in compatibility.SLOW for _ in range(5)]
-    assert compatibility.rows(["3.12"], ["stdlib"]) == ([("3.12", mode) for mode in compatibility.modes.MODES], [])
+    assert compatibility.rows(["3.12"], ["stdlib"]) == ([("3.12", mode) for mode in measured.MODES], [])
 
 
 def test_a_row_of_this_commit_is_not_measured_again_and_one_of_another_goes(results):

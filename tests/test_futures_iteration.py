@@ -43,6 +43,24 @@ def test_iteration_of_done_futures(same):
     same(scenario)
 
 
+def test_arguments_of_the_end(same):
+    """Of the StopIteration; None is among them from 3.14 on."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            found = []
+            for result in (None, 1, ()):
+                f = loop.create_future()
+                f.set_result(result)
+                for ask in (next, lambda it: it.send(None)):
+                    held = [iter(f)]
+                    try:
+                        ask(held[0])
+                    except StopIteration as e:
+                        found.append((e.args, e.value))
+            return found
+    same(scenario)
+
+
 @pytest.mark.parametrize("value", [None, 1, (1, 2), (), ("only",), ValueError("as a value"), StopIteration(5), StopIteration])
 def test_results_that_stopiteration_could_unpack(aio, loop, run, value):
     f = loop.create_future()

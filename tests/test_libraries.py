@@ -137,5 +137,5 @@ def test_document(command, tmp_path, monkeypatch):
     assert "- aiohttp, 3.13.0: `test_x.py::test_root`" in text
     assert "| redis 2 | 3.13.0 | passed | FAILED |" in text
     assert "Measured at commit abc (aiohttp, 3.13.0), 2026-01-02; at commit def (redis, 3.13.0), 2026-01-02.\n" in text
-    assert "Not run there: 3.13: aiojobs, pytest-asyncio, httpcore, starlette, tornado, pyzmq, websockets, asyncpg, " in text
+    assert "Not run there: 3.11: all; 3.12: all; 3.13: aiojobs, pytest-asyncio, httpcore, starlette, tornado, pyzmq, websockets, " in text
     assert "Nor: 3.13: aiohttp by install.\n" in text

@@ -71,7 +71,9 @@ def moved(sock, number):
     """The socket under another number."""
     os.dup2(sock.fileno(), number, inheritable=False)
     sock.close()
-    return socket.socket(fileno=number)
+    new = socket.socket(fileno=number)
+    new.setblocking(False)
+    return new
 
 
 # --- numbers -----------------------------------------------------------------------------------------------------------

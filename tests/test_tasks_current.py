@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 
-from support import PY, PYTASK_IS_SEEN, Errors, FakeLoop, bare_yield, forever, fresh_loop, outcome, plain, report, spin, spin_until
+from support import (
+    PY, PYTASK_IS_SEEN, Errors, FakeLoop, bare_yield, forever, fresh_loop, none, outcome, plain, report, scrub, spin, spin_until)
 
 
 # --- current_task and all_tasks ----------------------------------------------------------------------------------------
@@ -364,4 +365,39 @@ def test_what_ends_after_a_step_sees_no_current_task(same):
                 await aio.sleep(0)
             return watch() is None
         return aio.run(main()), seen
+    same(scenario)
+
+
+def test_what_needs_a_task_asks_asyncio_where_the_list_in_c_has_none(same, monkeypatch):
+    """Tasks in Python have a list of their own from 3.14 on: who runs them replaces asyncio.tasks.current_task."""
+    def scenario(aio):
+        out = []
+
+        def enter(make):
+            entering = make().__aenter__()
+            try:
+                entering.send(None)
+            except StopIteration as stop:
+                made = stop.value
+                return "entered", getattr(made, "_parent_task", getattr(made, "_task", None)) is task
+            except Exception as e:
+                return type(e).__name__, scrub(str(e))
+
+        def callback():
+            for answer in (task, None, ValueError("not that one")):
+                with monkeypatch.context() as patch:
+                    patch.setattr(asyncio.tasks, "current_task", answering(answer))
+                    out.extend(enter(make) for make in (aio.TaskGroup, lambda: aio.timeout(None)))
+
+        def answering(answer):
+            def current_task(loop=None):
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+            return current_task
+        with fresh_loop(aio) as loop:
+            task = loop.create_task(none())
+            loop.call_soon(callback)
+            loop.run_until_complete(task)
+        return out
     same(scenario)

@@ -4,6 +4,7 @@ import contextvars
 import gc
 import inspect
 import io
+import re
 
 import pytest
 
@@ -240,6 +241,30 @@ def test_call_graph(same):
                 await aio.create_task(inner(), name="inner")
             loop.run_until_complete(loop.create_task(outer(), name="outer"))
             return plain(found)
+    same(scenario)
+
+
+@graph
+def test_operations_in_a_call_graph(same):
+    """They are coroutines with asyncio's names there, for as long as somebody has the frame."""
+    def scenario(aio):
+        with fresh_loop(aio) as loop:
+            found = []
+
+            async def wait(operation):
+                await operation()
+            operations = [aio.Queue().get, aio.Event().wait, lambda: aio.sleep(1), lambda: aio.wait_for(loop.create_future(), 1)]
+            tasks = [loop.create_task(wait(operation), name="waits") for operation in operations]
+            spin(loop)
+            for task in tasks:
+                frames = [entry.frame for entry in aio.capture_call_graph(task).call_stack]
+                gc.collect()
+                found.append([[frame.f_generator.__qualname__, frame.f_generator.cr_code.co_name, frame.f_code.co_name, frame.f_back]
+                              for frame in frames])
+                found.append(re.findall(r"async .*", aio.format_call_graph(task)))
+                task.cancel()
+            spin(loop, 3)
+            return [names for names in found if names]
     same(scenario)
 
 

@@ -36,34 +36,40 @@ void pa_deadline_drop(pa_deadline *deadline)
     Py_DECREF((PyObject *)deadline->entry.owner);
 }
 
-PyObject *pa_deadline_handle(pa_deadline *deadline)
+/* The handle, whose reference the heap takes, in the place of a deadline that is in the heap. */
+static void put_in_place(pa_deadline *deadline, pa_loop *loop, PyObject *handle)
 {
-    pa_loop *loop = deadline->loop;
-    pa_state *st = loop->st;
-    PyObject *owner = Py_NewRef((PyObject *)deadline->entry.owner);
-    PyObject *handle = st->deadline_to_handle(owner, deadline);
-    if (handle != NULL && deadline->loop == loop) { /* making it may have run a finalizer that dropped the deadline */
-        pa_timer *timer = pa_timer_of(st, handle);
-        size_t index = deadline->entry.index;
-        timer->entry = deadline->entry;
-        timer->entry.owner = NULL;
-        timer->loop = loop;
-        Py_XSETREF(PA_HANDLE_FIELD(handle, st->handle.scheduled), Py_NewRef(Py_True));
-        loop->timers.items[index] = &timer->entry;
-        deadline->entry.index = PA_HEAP_OUT;
-        deadline->loop = NULL;
-        Py_DECREF(owner); /* the heap's; it owns the handle instead */
-    } else if (handle != NULL) {
-        Py_CLEAR(handle);
-        PyErr_SetString(PyExc_RuntimeError, "the timer is not scheduled any more");
-    }
-    Py_DECREF(owner);
-    return handle;
+    pa_timer *timer = pa_timer_of(loop->st, handle);
+    size_t index = deadline->entry.index;
+    timer->entry = deadline->entry;
+    timer->entry.owner = NULL;
+    timer->loop = loop;
+    Py_XSETREF(PA_HANDLE_FIELD(handle, loop->st->handle.scheduled), Py_NewRef(Py_True));
+    loop->timers.items[index] = &timer->entry;
+    deadline->entry.index = PA_HEAP_OUT;
+    deadline->loop = NULL;
 }
 
-PyObject *pa_loop_timer_of(pa_loop *loop, pa_heap_entry *entry)
+int pa_deadline_handle(pa_deadline *deadline)
 {
-    return entry->owner == NULL ? pa_timer_handle(loop->st, entry) : pa_deadline_handle((pa_deadline *)entry);
+    PyObject *owner = Py_NewRef((PyObject *)deadline->entry.owner);
+    int rc = 0;
+    while (rc == 0 && deadline->loop != NULL) {
+        pa_loop *loop = (pa_loop *)Py_NewRef((PyObject *)deadline->loop);
+        double when = deadline->entry.when;
+        PyObject *handle = loop->st->deadline_to_handle(owner, deadline);
+        if (handle == NULL) {
+            rc = -1;
+        } else if (deadline->loop == loop && deadline->entry.when == when) {
+            put_in_place(deadline, loop, handle);
+            Py_DECREF(owner); /* the heap's; it owns the handle instead */
+        } else {
+            Py_DECREF(handle); /* making it ran a finalizer, which dropped the deadline, set it anew or had the handle made */
+        }
+        Py_DECREF((PyObject *)loop);
+    }
+    Py_DECREF(owner);
+    return rc;
 }
 
 int pa_loop_need_handles(pa_loop *loop)
@@ -73,7 +79,7 @@ int pa_loop_need_handles(pa_loop *loop)
         some = false;
         for (size_t i = 0; i < loop->timers.len; i++)
             if (loop->timers.items[i]->owner != NULL) {
-                if (pa_loop_timer_of(loop, loop->timers.items[i]) == NULL)
+                if (pa_deadline_handle((pa_deadline *)loop->timers.items[i]) < 0)
                     return -1;
                 some = true;
             }

@@ -19,7 +19,7 @@ pa_loop *pa_deadline_loop(pa_state *st, PyObject *loop);
 int pa_deadline_set(pa_deadline *deadline, pa_loop *loop, PyObject *owner, double when);
 /* Takes it out of the heap if it is in one, which may be the owner's end. */
 void pa_deadline_drop(pa_deadline *deadline);
-/* Puts a TimerHandle in its place: borrowed, or NULL with an exception. It is in a heap. */
-PyObject *pa_deadline_handle(pa_deadline *deadline);
+/* It is in a heap: puts a TimerHandle in its place, the owner's to know, unless it is out of the heap by the time there is one. 0 or -1. */
+int pa_deadline_handle(pa_deadline *deadline);
 
 #endif

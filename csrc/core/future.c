@@ -178,13 +178,13 @@ int pa_future_init(PyObject *self, pa_future *f, PyObject *loop)
 }
 
 static const char *const init_names[] = {"loop", NULL};
-static const pa_signature init_sig = {"Future", init_names, 0, 0};
+static const pa_signature init_sig = {"__init__", init_names, 0, 0};
 
 static int future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *given[1];
     pa_future *f = pa_future_get(self);
-    if (f == NULL || pa_args_parse_tuple(&init_sig, args, kwargs, given) < 0)
+    if (f == NULL || pa_args_parse_tuple(self, &init_sig, args, kwargs, given) < 0)
         return -1;
     return pa_future_init(self, f, given[0]);
 }
@@ -193,7 +193,7 @@ static int future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     PyObject *given[1];
-    if (pa_args_parse(&init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
+    if (pa_args_parse(type, &init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
         return NULL;
     PyObject *self = pa_future_type_new((PyTypeObject *)type, NULL, NULL);
     if (self != NULL && pa_future_init(self, pa_future_find(self), given[0]) < 0)

@@ -184,6 +184,14 @@ void pa_future_end_iteration(PyObject *value)
         raise_stop(value, NULL);
 }
 
+static void end_with_none(PyObject *self)
+{
+    if (PA_STOP_SHOWS_NONE && ((future_iter *)self)->future != NULL)
+        raise_stop(Py_None, NULL);
+    else
+        PyErr_SetNone(PyExc_StopIteration);
+}
+
 /* The interpreter awaits through this one, in spite of am_send: it has to be lean. */
 static PyObject *iter_next(PyObject *self)
 {
@@ -192,7 +200,9 @@ static PyObject *iter_next(PyObject *self)
         return value;
     if (value == Py_None) {
         Py_DECREF(value);
-        return NULL; /* an end without an exception stands for StopIteration(None) */
+        if (PA_STOP_SHOWS_NONE && Py_REFCNT(self) > 1) /* else it is `await` that asks: an end without an exception will do */
+            end_with_none(self);
+        return NULL;
     }
     pa_state *st = Py_REFCNT(self) == 1 ? pa_type_state(Py_TYPE(self)) : NULL;
     PyObject *handled = PA_STOP_HAS_CONTEXT ? PyErr_GetHandledException() : NULL;
@@ -211,7 +221,7 @@ static PyObject *iter_send_method(PyObject *self, PyObject *value)
 {
     PyObject *result = iter_next(self);
     if (result == NULL && !PyErr_Occurred())
-        PyErr_SetNone(PyExc_StopIteration);
+        end_with_none(self);
     return result;
 }
 

@@ -80,14 +80,12 @@ PyDoc_STRVAR(future_add_done_callback_doc, "add_done_callback($self, fn, /, *, c
              "If it is done already, the call is scheduled with call_soon. Without a context\nthe call runs in a copy of the current one.");
 static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"context", NULL};
-    static const pa_signature sig = {"add_done_callback", names, 0, 0};
-    if (nargs != 1) {
-        PyErr_Format(PyExc_TypeError, "add_done_callback() takes exactly 1 positional argument (%zd given)", nargs);
-        return NULL;
-    }
-    PyObject *given[1];
-    if (pa_args_parse(&sig, args + 1, 0, kwnames, given) < 0)
+    static const char *const names[] = {"", "context", NULL}; /* fn has no name */
+    static const pa_signature sig = {"add_done_callback", names, 1, 1};
+    if (nargs != 1)
+        return pa_args_refuse(self, sig.name, args, nargs, kwnames);
+    PyObject *given[2];
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_future *f = pa_future_get(self);
     if (f == NULL)
@@ -96,7 +94,7 @@ static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args,
         PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
         return NULL;
     }
-    PyObject *context = given[0] != NULL ? Py_NewRef(given[0]) : PyContext_CopyCurrent();
+    PyObject *context = given[1] != NULL ? Py_NewRef(given[1]) : PyContext_CopyCurrent();
     if (context == NULL)
         return NULL;
     int rc = f->state == PA_FUTURE_PENDING ? pa_callbacks_append(f, args[0], context) : pa_future_call_soon(f, args[0], self, context);
@@ -122,7 +120,7 @@ static PyObject *future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t
     static const char *const names[] = {"msg", NULL};
     static const pa_signature sig = {"cancel", names, 1, 0};
     PyObject *given[1];
-    pa_future *f = pa_args_parse(&sig, args, nargs, kwnames, given) == 0 ? pa_future_get_alive(self) : NULL;
+    pa_future *f = pa_args_parse(self, &sig, args, nargs, kwnames, given) == 0 ? pa_future_get_alive(self) : NULL;
     if (f == NULL)
         return NULL;
     int rc = pa_future_do_cancel(self, f, given[0] != NULL ? given[0] : Py_None);
@@ -291,18 +289,25 @@ static PyObject *get_awaited_by(PyObject *self, void *unused)
 
 /* ---- Tables ---- */
 
+/* Those whose asyncio's are not of METH_NOARGS or METH_O, on some version. */
+PA_NO_ARGS(future_exception, exception)
+PA_NO_ARGS(future_get_loop, get_loop)
+PA_ONE_ARG(future_set_result, set_result)
+PA_ONE_ARG(future_set_exception, set_exception)
+PA_ONE_ARG(future_remove_done_callback, remove_done_callback)
+
 PyMethodDef pa_future_methods[] = {
     {"result", future_result, METH_NOARGS, future_result_doc},
-    {"exception", future_exception, METH_NOARGS, future_exception_doc},
-    {"set_result", future_set_result, METH_O, future_set_result_doc},
-    {"set_exception", future_set_exception, METH_O, future_set_exception_doc},
-    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback, METH_FASTCALL | METH_KEYWORDS,
+    {"exception", PA_NO_ARGS_METHOD(future_exception, exception), future_exception_doc},
+    {"set_result", PA_ONE_ARG_METHOD(future_set_result, set_result), future_set_result_doc},
+    {"set_exception", PA_ONE_ARG_METHOD(future_set_exception, set_exception), future_set_exception_doc},
+    {"add_done_callback", PA_WITH_KEYWORDS(future_add_done_callback),
      future_add_done_callback_doc},
-    {"remove_done_callback", future_remove_done_callback, METH_O, future_remove_done_callback_doc},
-    {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS, future_cancel_doc},
+    {"remove_done_callback", PA_ONE_ARG_METHOD(future_remove_done_callback, remove_done_callback), future_remove_done_callback_doc},
+    {"cancel", PA_WITH_KEYWORDS(future_cancel), future_cancel_doc},
     {"cancelled", future_cancelled, METH_NOARGS, future_cancelled_doc},
     {"done", future_done, METH_NOARGS, future_done_doc},
-    {"get_loop", future_get_loop, METH_NOARGS, future_get_loop_doc},
+    {"get_loop", PA_NO_ARGS_METHOD(future_get_loop, get_loop), future_get_loop_doc},
     {"_make_cancelled_error", future_make_cancelled_error, METH_NOARGS, future_make_cancelled_error_doc},
     {NULL, NULL, 0, NULL},
 };

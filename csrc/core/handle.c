@@ -186,25 +186,25 @@ static int init_fields(pa_state *st, PyObject *self, PyObject *callback, PyObjec
 }
 
 static const pa_signature handle_signature = {
-    "Handle.__init__", (const char *const[]){"callback", "args", "loop", "context", NULL}, 4, 3};
+    "__init__", (const char *const[]){"callback", "args", "loop", "context", NULL}, 4, 3};
 
 static int handle_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[4];
     pa_state *st = state_of(self);
-    if (st == NULL || pa_args_parse_tuple(&handle_signature, args, kwargs, in) < 0)
+    if (st == NULL || pa_args_parse_tuple(self, &handle_signature, args, kwargs, in) < 0)
         return -1;
     return init_fields(st, self, in[0], in[1], in[2], in[3]);
 }
 
 static const pa_signature timer_signature = {
-    "TimerHandle.__init__", (const char *const[]){"when", "callback", "args", "loop", "context", NULL}, 5, 4};
+    "__init__", (const char *const[]){"when", "callback", "args", "loop", "context", NULL}, 5, 4};
 
 static int timer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *in[5];
     pa_state *st = state_of(self);
-    if (st == NULL || pa_args_parse_tuple(&timer_signature, args, kwargs, in) < 0 ||
+    if (st == NULL || pa_args_parse_tuple(self, &timer_signature, args, kwargs, in) < 0 ||
         init_fields(st, self, in[1], in[2], in[3], in[4]) < 0)
         return -1;
     pa_loop_unschedule(st, self);
@@ -536,10 +536,15 @@ void pa_handle_free_list_clear(pa_free_list *list)
 
 /* ---- Tables ---- */
 
+PA_NO_ARGS(handle_cancel, cancel)
+PA_NO_ARGS(handle_cancelled, cancelled)
+PA_NO_ARGS(timer_cancel, cancel)
+PA_NO_ARGS(timer_when, when)
+
 static PyMethodDef handle_methods[] = {
-    {"cancel", handle_cancel, METH_NOARGS,
+    {"cancel", PA_NO_ARGS_METHOD(handle_cancel, cancel),
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
-    {"cancelled", handle_cancelled, METH_NOARGS, PyDoc_STR("cancelled($self, /)\n--\n\nWhether cancel() was called.")},
+    {"cancelled", PA_NO_ARGS_METHOD(handle_cancelled, cancelled), PyDoc_STR("cancelled($self, /)\n--\n\nWhether cancel() was called.")},
     {"_run", handle_run, METH_NOARGS,
      PyDoc_STR("_run($self, /)\n--\n\nCalls the callback in its context; what it raises goes to the loop's exception handler.")},
     {NULL},
@@ -557,9 +562,9 @@ static PyType_Slot handle_slots[] = {
 };
 
 static PyMethodDef timer_methods[] = {
-    {"cancel", timer_cancel, METH_NOARGS,
+    {"cancel", PA_NO_ARGS_METHOD(timer_cancel, cancel),
      PyDoc_STR("cancel($self, /)\n--\n\nThe callback will not be called. Cancelling twice does no harm.")},
-    {"when", timer_when, METH_NOARGS,
+    {"when", PA_NO_ARGS_METHOD(timer_when, when),
      PyDoc_STR("when($self, /)\n--\n\nWhen the callback is due: seconds on the clock that loop.time() reads.")},
     {NULL},
 };

@@ -59,6 +59,20 @@ int pa_calls_current_task(pa_state *st, PyObject *loop, PyObject **task)
     return 0;
 }
 
+/* Tasks in Python are in lists of their own from 3.14 on, so that whoever uses them puts the functions in Python into asyncio.tasks. */
+int pa_calls_need_task(pa_state *st, PyObject *loop, PyObject **task)
+{
+    if (pa_calls_current_task(st, loop, task) < 0)
+        return -1;
+    if (*task != NULL)
+        return 0;
+    if ((*task = PyObject_CallMethodNoArgs(st->asyncio_tasks, st->names.current_task)) == NULL)
+        return -1;
+    if (*task == Py_None)
+        Py_CLEAR(*task);
+    return 0;
+}
+
 /* The loop, if it is ours and has its own methods where `bits` are, and is not in debug mode, which looks at every call. Borrowed. */
 static pa_loop *plain(pa_state *st, PyObject *loop, unsigned bits)
 {

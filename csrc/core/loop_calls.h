@@ -11,6 +11,8 @@ int pa_calls_running(pa_state *st, PyObject **loop);
 PyObject *pa_calls_need_running(pa_state *st);
 /* current_task(loop): new reference in *task, NULL for none. 0 or -1. */
 int pa_calls_current_task(pa_state *st, PyObject *loop, PyObject **task);
+/* Of what has to run in a task: as above, but then asyncio.tasks.current_task() is asked, whatever it is by now. */
+int pa_calls_need_task(pa_state *st, PyObject *loop, PyObject **task);
 
 /* loop.create_future(), loop.create_task(coro), loop.time() + delay, loop.call_soon(callback), loop.call_at(when, callback) and
  * loop.call_later(delay, callback, first, second), whose `second`, or both, may be NULL. New, or NULL with an exception. */

@@ -17,8 +17,9 @@
  * what loop_wait.c makes of it, whose the other fields are. Either a watch or the two Handles; see loop_fd.c. */
 typedef struct {
     uint8_t wanted, told;
-    bool reported;        /* since the wait began */
-    bool unsure;          /* it is in loop->unsure */
+    bool reported : 1;    /* since the wait began */
+    bool unsure : 1;      /* it is in loop->unsure */
+    uint8_t returns;      /* waits in a row that began before the loop has slept */
     uint16_t tag, sleeps; /* loop->sleeps when it was reported */
     PyObject *reader, *writer; /* owned */
     pa_watch *watch;           /* the loop owns its owner while watch->events is not 0 */
@@ -182,7 +183,7 @@ typedef struct {
 } pa_callback_args;
 
 /* `first`: the name of what stands before the callback, or NULL. 0, or -1 with TypeError. */
-int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+int pa_callback_parse(PyObject *self, const char *name, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
                       pa_callback_args *out);
 
 int pa_loop_check_closed(pa_loop *loop);       /* 0 or -1 with RuntimeError; honours an overridden _check_closed */
@@ -194,9 +195,7 @@ int pa_loop_order_of(pa_loop *loop, PyObject *when, double *order);
 int pa_loop_schedule(pa_loop *loop, PyObject *timer); /* puts a native TimerHandle into the heap, which takes a reference. 0 or -1 */
 void pa_loop_unschedule(pa_state *st, PyObject *timer); /* takes a native TimerHandle out of the heap it is in, if any */
 PyObject *pa_loop_take_timer(pa_loop *loop, pa_heap_entry *entry); /* the same, with the heap's reference: new */
-/* The TimerHandle of an entry of the heap, borrowed; a deadline becomes one (deadline.c). NULL with an exception, for a deadline only. */
-PyObject *pa_loop_timer_of(pa_loop *loop, pa_heap_entry *entry);
-int pa_loop_need_handles(pa_loop *loop); /* makes TimerHandles of all deadlines. 0 or -1 */
+int pa_loop_need_handles(pa_loop *loop); /* makes TimerHandles of all deadlines (deadline.c). 0 or -1 */
 extern PyMethodDef pa_loop_sched_methods[];
 
 /* Nothing to do most of the time: then there is no call. */
@@ -297,7 +296,7 @@ int pa_loop_fds_traverse(pa_loop *loop, visitproc visit, void *arg);
 /* ---- Waits (loop_wait.c) ---- */
 unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event); /* what the poller is to be told of one that is alone at fd */
 bool pa_loop_note_unsure(pa_loop *loop, int fd); /* false without memory: the poller has to be told at once */
-/* Before the poller is asked, `sleeping`: to wait. 0, or -1 with OSError. */
+/* Before the poller is asked, `sleeping`: to wait. 1 if something is ready by now, 0, or -1 with MemoryError. */
 int pa_loop_settle(pa_loop *loop, bool sleeping);
 /* What was told as PA_POLL_ONCE or PA_POLL_EDGE has been reported; and what was reported of such gets reported again, for whoever did not
  * use it, which keeps a raised exception. */

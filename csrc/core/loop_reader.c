@@ -123,7 +123,7 @@ static PyObject *remove_handle(pa_loop *loop, PyObject *obj, unsigned event)
 static PyObject *add_inner(pa_loop *loop, const char *fname, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames, unsigned event)
 {
     pa_callback_args call;
-    if (pa_callback_parse(fname, "fd", in, nargs, kwnames, &call) < 0)
+    if (pa_callback_parse((PyObject *)loop, fname, "fd", in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = add_handle(loop, &call, event);
     Py_DECREF(call.args);
@@ -157,8 +157,8 @@ static PyObject *add_public(pa_loop *loop, const char *fname, PyObject *const *i
     pa_callback_args call;
     for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") == 0)
-            return PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument 'context'", fname);
-    if (pa_callback_parse(fname, "fd", in, nargs, kwnames, &call) < 0)
+            return pa_args_refuse((PyObject *)loop, fname, in, nargs, kwnames);
+    if (pa_callback_parse((PyObject *)loop, fname, "fd", in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     int replaced = check_by_name(loop, call.first);
@@ -179,12 +179,12 @@ static PyObject *add_public(pa_loop *loop, const char *fname, PyObject *const *i
 
 static PyObject *fd_add_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_public((pa_loop *)self, "BaseSelectorEventLoop.add_reader", in, nargs, kwnames, PA_POLL_IN);
+    return add_public((pa_loop *)self, "add_reader", in, nargs, kwnames, PA_POLL_IN);
 }
 
 static PyObject *fd_add_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_public((pa_loop *)self, "BaseSelectorEventLoop.add_writer", in, nargs, kwnames, PA_POLL_OUT);
+    return add_public((pa_loop *)self, "add_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
 static PyObject *fd_remove_reader_inner(PyObject *self, PyObject *fd) { return remove_handle((pa_loop *)self, fd, PA_POLL_IN); }
@@ -194,7 +194,7 @@ static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const
                                unsigned event)
 {
     const pa_signature signature = {fname, (const char *const[]){"fd", NULL}, 1, 1};
-    PyObject *fd = pa_args_one(&signature, in, nargs, kwnames);
+    PyObject *fd = pa_args_one((PyObject *)loop, &signature, in, nargs, kwnames);
     int replaced = fd != NULL ? check_by_name(loop, fd) : -1;
     if (replaced > 0)
         return PyObject_CallMethodOneArg((PyObject *)loop,
@@ -204,12 +204,12 @@ static PyObject *remove_public(pa_loop *loop, const char *fname, PyObject *const
 
 static PyObject *fd_remove_reader(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return remove_public((pa_loop *)self, "BaseSelectorEventLoop.remove_reader", in, nargs, kwnames, PA_POLL_IN);
+    return remove_public((pa_loop *)self, "remove_reader", in, nargs, kwnames, PA_POLL_IN);
 }
 
 static PyObject *fd_remove_writer(PyObject *self, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return remove_public((pa_loop *)self, "BaseSelectorEventLoop.remove_writer", in, nargs, kwnames, PA_POLL_OUT);
+    return remove_public((pa_loop *)self, "remove_writer", in, nargs, kwnames, PA_POLL_OUT);
 }
 
 static PyObject *fd_ensure_no_transport(PyObject *self, PyObject *fd)

@@ -8,6 +8,7 @@
  * The poller is not asked when it could not say anything new: nothing is watched but the loop's own wakeup, and we would not wait.
  * The thread state is given up only while waiting.
  */
+#include "core/deadline.h"
 #include "core/future_impl.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
@@ -203,6 +204,10 @@ static int64_t pick_timeout(pa_loop *loop)
         Py_DECREF(handle);
         if (rc < 0)
             return -2;
+        if (PA_NAN_IS_NO_TIMEOUT && isnan(seconds)) { /* as the selector would, asked to wait that long */
+            Py_XDECREF(PyLong_FromDouble(seconds));
+            return -2;
+        }
     }
     if (seconds > TIMEOUT_MAX)
         seconds = TIMEOUT_MAX;
@@ -243,10 +248,14 @@ int pa_loop_poll(pa_loop *loop, int64_t timeout, pa_poll_event *events, int max)
         PyErr_SetString(PyExc_RuntimeError, loop->closed ? "Event loop is closed" : "the event loop was not initialised");
         return -1;
     }
+    if (loop->unsure_len > 0) {
+        int ready = pa_loop_settle(loop, timeout != 0);
+        if (ready < 0)
+            return -1;
+        timeout = ready > 0 ? 0 : timeout;
+    }
     if (timeout != 0 && !pa_loop_fall_asleep(loop))
         timeout = 0;
-    if (loop->unsure_len > 0 && pa_loop_settle(loop, timeout != 0) < 0)
-        return -1;
     loop->sleeps += timeout != 0;
     int count;
     if (timeout == 0) {
@@ -310,7 +319,7 @@ static int queue_due(pa_loop *loop)
             break;
         }
         if (first->owner != NULL) {
-            if (pa_loop_timer_of(loop, first) == NULL)
+            if (pa_deadline_handle((pa_deadline *)first) < 0)
                 return -1;
             continue;
         }

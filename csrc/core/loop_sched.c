@@ -8,6 +8,7 @@
  *    under which the loop goes to sleep and is closed, so that no wakeup is lost and none is written to a reused descriptor.
  *  - A timer in the heap: `_scheduled` is True and timer.loop is set.
  */
+#include "core/deadline.h"
 #include "core/loop_impl.h"
 #include "core/task.h"
 #include "rt/args.h"
@@ -191,31 +192,28 @@ static PyObject *schedule(pa_loop *loop, PyObject *callback, PyObject *args, PyO
                                       context != NULL ? context : Py_None, NULL);
 }
 
-static int take_keyword(const char *fname, const char *first, PyObject *name, PyObject *value, pa_callback_args *out)
+static bool take_keyword(const char *first, PyObject *name, PyObject *value, pa_callback_args *out)
 {
     PyObject **place;
     if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
         out->context = value != Py_None ? value : NULL;
-        return 0;
+        return true;
     }
     if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
         place = &out->callback;
     } else if (first != NULL && PyUnicode_CompareWithASCIIString(name, first) == 0) {
         place = &out->first;
     } else {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", fname, name);
-        return -1;
+        return false;
     }
-    if (*place != NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%U'", fname, name);
-        return -1;
-    }
+    if (*place != NULL)
+        return false;
     *place = value;
-    return 0;
+    return true;
 }
 
-int pa_callback_parse(const char *fname, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
-                          pa_callback_args *out)
+int pa_callback_parse(PyObject *self, const char *name, const char *first, PyObject *const *in, Py_ssize_t nargs, PyObject *kwnames,
+                      pa_callback_args *out)
 {
     Py_ssize_t used = 0;
     *out = (pa_callback_args){0};
@@ -223,16 +221,11 @@ int pa_callback_parse(const char *fname, const char *first, PyObject *const *in,
         out->first = in[used++];
     if (used < nargs)
         out->callback = in[used++];
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
-        if (take_keyword(fname, first, PyTuple_GET_ITEM(kwnames, i), in[nargs + i], out) < 0)
-            return -1;
-    if (first != NULL && out->first == NULL && out->callback == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 2 required positional arguments: '%s' and 'callback'", fname, first);
-        return -1;
-    }
-    if ((first != NULL && out->first == NULL) || out->callback == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", fname,
-                     out->callback == NULL ? "callback" : first);
+    bool fits = true;
+    for (Py_ssize_t i = 0; fits && kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++)
+        fits = take_keyword(first, PyTuple_GET_ITEM(kwnames, i), in[nargs + i], out);
+    if (!fits || (first != NULL && out->first == NULL) || out->callback == NULL) {
+        (void)pa_args_refuse(self, name, in, nargs, kwnames);
         return -1;
     }
     if ((out->args = PyTuple_New(nargs - used)) == NULL)
@@ -271,7 +264,7 @@ static PyObject *sched_call_soon(PyObject *self, PyObject *const *in, Py_ssize_t
     pa_callback_args call;
     if (is_plain_call(loop, nargs, kwnames))
         return call_soon_plainly(loop, in, nargs);
-    if (pa_callback_parse("BaseEventLoop.call_soon", NULL, in, nargs, kwnames, &call) < 0)
+    if (pa_callback_parse(self, "call_soon", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     if (!loop->debug && !(pa_loop_overrides(loop) & PA_OVER_SCHEDULING)) {
@@ -422,7 +415,7 @@ static PyObject *sched_call_soon_threadsafe(PyObject *self, PyObject *const *in,
     pa_callback_args call;
     if (is_plain_call(loop, nargs, kwnames))
         return call_threadsafe_plainly(loop, in, nargs);
-    if (pa_callback_parse("BaseEventLoop.call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
+    if (pa_callback_parse(self, "call_soon_threadsafe", NULL, in, nargs, kwnames, &call) < 0)
         return NULL;
     PyObject *handle = NULL;
     if (pa_loop_check_closed(loop) < 0 || check_in_debug(loop, call.callback, "call_soon_threadsafe", false) < 0)
@@ -555,10 +548,15 @@ int pa_loop_schedule(pa_loop *loop, PyObject *timer)
  * 0, or -1 with TypeError. */
 static int check_comparable(pa_loop *loop, PyObject *when)
 {
-    if (loop->timers.len == 0)
-        return 0;
-    PyObject *handle = pa_loop_timer_of(loop, loop->timers.items[(loop->timers.len - 1) / 2]);
-    PyObject *parent = handle != NULL ? PyObject_GetAttr(handle, loop->st->names._when) : NULL;
+    pa_heap_entry *entry = NULL;
+    do { /* making a deadline's handle may change the heap */
+        if (entry != NULL && pa_deadline_handle((pa_deadline *)entry) < 0)
+            return -1;
+        if (loop->timers.len == 0)
+            return 0;
+        entry = loop->timers.items[(loop->timers.len - 1) / 2];
+    } while (entry->owner != NULL);
+    PyObject *parent = PyObject_GetAttr(pa_timer_handle(loop->st, entry), loop->st->names._when);
     int rc = parent != NULL ? PyObject_RichCompareBool(when, parent, Py_LT) : -1;
     Py_XDECREF(parent);
     return rc < 0 ? -1 : 0;
@@ -627,7 +625,7 @@ static PyObject *sched_call_at(PyObject *self, PyObject *const *in, Py_ssize_t n
     pa_loop *loop = (pa_loop *)self;
     PyObject *timer = NULL;
     pa_callback_args call;
-    if (pa_callback_parse("BaseEventLoop.call_at", "when", in, nargs, kwnames, &call) < 0)
+    if (pa_callback_parse(self, "call_at", "when", in, nargs, kwnames, &call) < 0)
         return NULL;
     if (call.first == Py_None)
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
@@ -675,7 +673,7 @@ static PyObject *sched_call_later(PyObject *self, PyObject *const *in, Py_ssize_
     pa_loop *loop = (pa_loop *)self;
     PyObject *when = NULL, *timer = NULL;
     pa_callback_args call;
-    if (pa_callback_parse("BaseEventLoop.call_later", "delay", in, nargs, kwnames, &call) < 0)
+    if (pa_callback_parse(self, "call_later", "delay", in, nargs, kwnames, &call) < 0)
         return NULL;
     if (call.first == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
@@ -707,6 +705,8 @@ static PyObject *sched_timer_handle_cancelled(PyObject *self, PyObject *handle)
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
+PA_NO_ARGS(sched_time, time)
+
 PyMethodDef pa_loop_sched_methods[] = {
     {"call_soon", FAST(sched_call_soon), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("call_soon($self, callback, *args, context=None)\n--\n\n"
@@ -721,7 +721,7 @@ PyMethodDef pa_loop_sched_methods[] = {
     {"call_at", FAST(sched_call_at), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
                "Like call_later(), but at an absolute time, in seconds on the clock of time().")},
-    {"time", sched_time, METH_NOARGS,
+    {"time", PA_NO_ARGS_METHOD(sched_time, time),
      PyDoc_STR("time($self, /)\n--\n\nThe time on the loop's clock, in seconds: the one of time.monotonic().")},
     {"_call_soon", FAST(sched_call_soon_inner), METH_FASTCALL, PyDoc_STR("_call_soon($self, callback, args, context)\n--\n\n")},
     {"_add_callback", sched_add_callback, METH_O,

@@ -365,12 +365,17 @@ static int set_scheduled(PyObject *self, PyObject *value, void *Py_UNUSED(closur
 #define OFFSET(field) ((void *)offsetof(pa_loop, field))
 #define COLD(which) Py_T_OBJECT_EX, offsetof(pa_loop, cold) + (which) * sizeof(PyObject *), 0
 
+PA_NO_ARGS(loop_create_future, create_future)
+PA_NO_ARGS(loop_is_running, is_running)
+PA_NO_ARGS(loop_is_closed, is_closed)
+PA_NO_ARGS(loop_get_debug, get_debug)
+
 static PyMethodDef loop_methods[] = {
-    {"create_future", loop_create_future, METH_NOARGS,
+    {"create_future", PA_NO_ARGS_METHOD(loop_create_future, create_future),
      PyDoc_STR("create_future($self, /)\n--\n\nCreate a Future object attached to the loop.")},
-    {"is_running", loop_is_running, METH_NOARGS, PyDoc_STR("is_running($self, /)\n--\n\nReturns True if the event loop is running.")},
-    {"is_closed", loop_is_closed, METH_NOARGS, PyDoc_STR("is_closed($self, /)\n--\n\nReturns True if the event loop was closed.")},
-    {"get_debug", loop_get_debug, METH_NOARGS, PyDoc_STR("get_debug($self, /)\n--\n\nWhether the loop is in debug mode.")},
+    {"is_running", PA_NO_ARGS_METHOD(loop_is_running, is_running), PyDoc_STR("is_running($self, /)\n--\n\nReturns True if the event loop is running.")},
+    {"is_closed", PA_NO_ARGS_METHOD(loop_is_closed, is_closed), PyDoc_STR("is_closed($self, /)\n--\n\nReturns True if the event loop was closed.")},
+    {"get_debug", PA_NO_ARGS_METHOD(loop_get_debug, get_debug), PyDoc_STR("get_debug($self, /)\n--\n\nWhether the loop is in debug mode.")},
     {"_check_not_open", loop_check_not_open, METH_NOARGS,
      PyDoc_STR("_check_not_open($self, /)\n--\n\nRuntimeError if it was initialised and not closed since.")},
     {"_open", loop_open, METH_O, PyDoc_STR("_open($self, name, /)\n--\n\nMake the poller of that name (None: the best). Its name.")},

@@ -4,8 +4,8 @@
  * Where the Handle is the only one of its descriptor it is told as PA_POLL_ONCE, if the poller knows that. What was reported then is
  * silent, so that removing the Handle asks nothing of the kernel, and the next wait for the descriptor one cheap call.
  *
- * A busy loop spares that call, too. A reader that comes back before the loop has slept is told as PA_POLL_EDGE, and stays told when its
- * wait ends. The next wait tells nothing: whoever waits has just been refused, so that what comes is new. Nothing hangs on that, though. Such
+ * A busy loop spares that call, too. A reader that comes back before the loop has slept, twice in a row, is told as PA_POLL_EDGE, and stays
+ * told when its wait ends. The next wait tells nothing: whoever waits has just been refused, so that what comes is new. Nothing hangs on that, though. Such
  * a wait is unsure, and so is the descriptor that nobody waits for: they are told anew, or taken away, before the loop sleeps, and if a
  * few polls have not ended them. Telling looks whether the descriptor is ready, and whether the number still stands for the same file.
  *
@@ -23,7 +23,11 @@
 
 #include <errno.h>
 
-#define UNSURE_POLLS 4 /* that do not wait: as many as a request to a busy server takes from one wait to the next, twice */
+/* Polls that do not wait, of which a busy server needs two from one wait to the next: a wait is told of then, and what nobody waits for is
+ * taken away. */
+#define UNSURE_POLLS 4
+#define UNUSED_POLLS 64
+#define RETURNS 2 /* that make another one likely */
 
 static bool may_wait_once(pa_loop *loop)
 {
@@ -35,10 +39,15 @@ static bool may_wait_once(pa_loop *loop)
 
 unsigned pa_loop_tell_wait(pa_loop *loop, int fd, unsigned event)
 {
-    const pa_fd_slot *slot = &loop->fds[fd];
-    if (event == PA_POLL_IN && (slot->told & PA_POLL_EDGE || (slot->told == PA_POLL_ONCE && slot->sleeps == loop->sleeps)))
-        return PA_POLL_IN | PA_POLL_EDGE;
-    return event | PA_POLL_ONCE;
+    pa_fd_slot *slot = &loop->fds[fd];
+    if (slot->told & PA_POLL_EDGE)
+        return event == PA_POLL_IN ? slot->told : event | PA_POLL_ONCE;
+    bool soon = event == PA_POLL_IN && slot->told == PA_POLL_ONCE && slot->sleeps == loop->sleeps;
+    slot->returns = soon ? slot->returns + 1 : 0;
+    if (slot->returns < RETURNS)
+        return event | PA_POLL_ONCE;
+    slot->returns = 0;
+    return PA_POLL_IN | PA_POLL_EDGE;
 }
 
 bool pa_loop_note_unsure(pa_loop *loop, int fd)
@@ -61,35 +70,38 @@ bool pa_loop_note_unsure(pa_loop *loop, int fd)
 /* Whether the poller may have to be told of it. Not if another user of the descriptor has, or its Handle is queued: it ends the wait. */
 static bool is_unsure(const pa_fd_slot *slot) { return slot->told & PA_POLL_EDGE && !(slot->wanted != 0 && slot->reported); }
 
-/* 0 or -errno. */
+/* 1 if the wait's Handle was queued, 0, or -1 with MemoryError. */
 static int settle(pa_loop *loop, int fd)
 {
     pa_fd_slot *slot = &loop->fds[fd];
     int rc = pa_loop_tell(loop, fd, slot->wanted != 0 ? slot->told : 0);
-    if (rc != -EBADF && rc != -EPERM)
-        return rc;
-    slot->told = 0; /* closed while somebody waits for it: asyncio waits for ever, too */
-    return 0;
+    if (rc == 0)
+        return 0;
+    slot->told = 0;
+    if (slot->wanted == 0 || rc == -EBADF || rc == -EPERM) /* closed while somebody waits for it: asyncio waits for ever, too */
+        return 0;
+    /* Whoever waits is told of the error when he asks for more. */
+    return pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = Py_NewRef(slot->reader)}) < 0 ? -1 : 1;
 }
 
 int pa_loop_settle(pa_loop *loop, bool sleeping)
 {
-    int kept = 0, rc = 0;
+    int kept = 0, rc = 0, queued = 0;
     for (int i = 0; i < loop->unsure_len; i++) {
         pa_unsure entry = loop->unsure[i];
-        bool unsure = is_unsure(&loop->fds[entry.fd]);
-        if (unsure && rc == 0 && (sleeping || ++entry.polls > UNSURE_POLLS)) {
+        const pa_fd_slot *slot = &loop->fds[entry.fd];
+        bool unsure = is_unsure(slot);
+        if (unsure && rc >= 0 && (sleeping || ++entry.polls > (slot->wanted != 0 ? UNSURE_POLLS : UNUSED_POLLS))) {
             rc = settle(loop, entry.fd);
-            unsure = rc < 0;
+            queued |= rc > 0;
+            unsure = false;
         }
         loop->fds[entry.fd].unsure = unsure;
         if (unsure)
             loop->unsure[kept++] = entry;
     }
     loop->unsure_len = kept;
-    if (rc < 0)
-        pa_error_from_rc(rc);
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : queued;
 }
 
 /* A wait begins, or goes on, of which the poller was told at an earlier time. 0 or -1. */
@@ -166,7 +178,8 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
         return NULL;
     bool told = fd < loop->fds_len && loop->fds[fd].told & PA_POLL_EDGE;
     int rc = pa_loop_put_handle(loop, fd, event, handle, may_wait_once(loop));
-    if (rc == 0 && told && loop->fds[fd].told & PA_POLL_EDGE && slot_of_handle(loop, fd, event, handle) != NULL)
+    const pa_fd_slot *slot = rc == 0 && told ? slot_of_handle(loop, fd, event, handle) : NULL; /* cancelling another may have closed the loop */
+    if (slot != NULL && slot->told & PA_POLL_EDGE)
         rc = begin_unsure(loop, fd);
     if (rc < 0)
         Py_CLEAR(handle);
@@ -176,7 +189,7 @@ PyObject *pa_loop_wait_begin(pa_loop *loop, int fd, unsigned event, PyObject *ca
 int pa_loop_wait_again(pa_loop *loop, int fd, unsigned event, PyObject *handle)
 {
     const pa_fd_slot *slot = loop->closed ? NULL : slot_of_handle(loop, fd, event, handle);
-    if (slot == NULL || !is_told_once(slot))
+    if (slot == NULL || !(is_told_once(slot) || slot->told == 0))
         return 0;
     if (slot->told & PA_POLL_EDGE && may_wait_once(loop))
         return begin_unsure(loop, fd);

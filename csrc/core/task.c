@@ -137,7 +137,7 @@ static int is_eager(pa_task *t, PyObject *eager_start)
 }
 
 static const char *const init_names[] = {"coro", "loop", "name", "context", PA_HAS_EAGER_TASKS ? "eager_start" : NULL, NULL};
-static const pa_signature init_sig = {"Task", init_names, 1, 1};
+static const pa_signature init_sig = {"__init__", init_names, 1, 1};
 #define INIT_ARGS 5
 
 static int init(PyObject *self, pa_task *t, PyObject *const *given)
@@ -152,7 +152,7 @@ static int task_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *given[INIT_ARGS];
     pa_future *f = pa_future_get(self);
-    if (f == NULL || pa_args_parse_tuple(&init_sig, args, kwargs, given) < 0)
+    if (f == NULL || pa_args_parse_tuple(self, &init_sig, args, kwargs, given) < 0)
         return -1;
     return init(self, (pa_task *)f, given);
 }
@@ -161,7 +161,7 @@ static int task_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *task_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     PyObject *given[INIT_ARGS];
-    if (pa_args_parse(&init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
+    if (pa_args_parse(type, &init_sig, args, PyVectorcall_NARGS(nargsf), kwnames, given) < 0)
         return NULL;
     PyObject *self = pa_future_type_new((PyTypeObject *)type, NULL, NULL);
     if (self != NULL && init(self, pa_task_find(self), given) < 0)
@@ -334,7 +334,7 @@ static PyObject *task_cancel(PyObject *self, PyObject *const *args, Py_ssize_t n
     static const char *const names[] = {"msg", NULL};
     static const pa_signature sig = {"cancel", names, 1, 0};
     PyObject *given[1];
-    pa_future *f = pa_args_parse(&sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
+    pa_future *f = pa_args_parse(self, &sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
     if (f == NULL)
         return NULL;
     int rc = pa_task_do_cancel(self, (pa_task *)f, given[0] != NULL ? given[0] : Py_None);
@@ -420,7 +420,7 @@ static PyObject *task_get_stack(PyObject *self, PyObject *const *args, Py_ssize_
     static const char *const names[] = {"limit", NULL};
     static const pa_signature sig = {"get_stack", names, 0, 0};
     PyObject *given[1];
-    pa_future *f = pa_args_parse(&sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
+    pa_future *f = pa_args_parse(self, &sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
     if (f == NULL)
         return NULL;
     return PyObject_CallFunctionObjArgs(f->st->task_get_stack, self, given[0] != NULL ? given[0] : Py_None, NULL);
@@ -434,7 +434,7 @@ static PyObject *task_print_stack(PyObject *self, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"limit", "file", NULL};
     static const pa_signature sig = {"print_stack", names, 0, 0};
     PyObject *given[2];
-    pa_future *f = pa_args_parse(&sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
+    pa_future *f = pa_args_parse(self, &sig, args, nargs, kwnames, given) == 0 ? pa_future_get(self) : NULL;
     if (f == NULL)
         return NULL;
     return PyObject_CallFunctionObjArgs(f->st->task_print_stack, self, given[0] != NULL ? given[0] : Py_None,
@@ -486,7 +486,7 @@ static int set_log_destroy(PyObject *self, PyObject *value, void *unused)
 /* ---- Setup ---- */
 
 static PyMethodDef task_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))task_cancel, METH_FASTCALL | METH_KEYWORDS, task_cancel_doc},
+    {"cancel", PA_WITH_KEYWORDS(task_cancel), task_cancel_doc},
     {"cancelling", task_cancelling, METH_NOARGS, task_cancelling_doc},
     {"uncancel", task_uncancel, METH_NOARGS, task_uncancel_doc},
     {"set_result", task_set_result, METH_O, "set_result($self, result, /)\n--\n\n"},
@@ -497,8 +497,8 @@ static PyMethodDef task_methods[] = {
 #endif
     {"get_name", task_get_name, METH_NOARGS, "get_name($self, /)\n--\n\n"},
     {"set_name", task_set_name, METH_O, "set_name($self, value, /)\n--\n\n"},
-    {"get_stack", (PyCFunction)(void (*)(void))task_get_stack, METH_FASTCALL | METH_KEYWORDS, task_get_stack_doc},
-    {"print_stack", (PyCFunction)(void (*)(void))task_print_stack, METH_FASTCALL | METH_KEYWORDS, task_print_stack_doc},
+    {"get_stack", PA_WITH_KEYWORDS(task_get_stack), task_get_stack_doc},
+    {"print_stack", PA_WITH_KEYWORDS(task_print_stack), task_print_stack_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -533,18 +533,25 @@ static PyType_Slot task_slots[] = {
     {0, NULL},
 };
 
-/* Until 3.13 asyncio.Task has the attributes of Future in its own dict, and error texts name the class that has them. */
-static int add_future_attributes(PyTypeObject *type)
+/* Steals the descriptor of an attribute that Future has, too. 0 or -1. */
+static int add_attribute(PyTypeObject *type, const char *name, PyObject *descr)
 {
-    if (!PA_TASK_REPEATS_ATTRIBUTES)
-        return 0;
-    for (PyGetSetDef *def = pa_future_getset; def->name != NULL; def++) {
-        PyObject *descr = PyDescr_NewGetSet(type, def);
-        int rc = descr != NULL ? PyDict_SetItemString(type->tp_dict, def->name, descr) : -1;
-        Py_XDECREF(descr);
-        if (rc < 0)
+    int rc = descr != NULL ? PyDict_SetItemString(type->tp_dict, name, descr) : -1;
+    Py_XDECREF(descr);
+    return rc;
+}
+
+/* asyncio.Task has methods of Future in its own dict, and up to 3.13 the other attributes: error texts name the class that has them. And
+ * the interpreter calls a method in C without ado only on exactly the class that has it. */
+static int add_future_attributes(PyTypeObject *type, PyObject *theirs)
+{
+    for (PyGetSetDef *def = pa_future_getset; PA_TASK_REPEATS_ATTRIBUTES && def->name != NULL; def++)
+        if (add_attribute(type, def->name, PyDescr_NewGetSet(type, def)) < 0)
             return -1;
-    }
+    for (PyMethodDef *def = pa_future_methods; def->ml_name != NULL; def++)
+        if (PyMapping_HasKeyString(theirs, def->ml_name) && PyDict_GetItemString(type->tp_dict, def->ml_name) == NULL &&
+            add_attribute(type, def->ml_name, PyDescr_NewMethod(type, def)) < 0)
+            return -1;
     PyType_Modified(type);
     return 0;
 }
@@ -563,7 +570,10 @@ int pa_task_setup(PyObject *module, pa_state *st)
         return -1;
     st->Task = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    if (st->Task == NULL || add_future_attributes(st->Task) < 0)
+    PyObject *theirs = st->Task != NULL ? PyObject_GetAttrString((PyObject *)st->aio_Task, "__dict__") : NULL;
+    int rc = theirs != NULL ? add_future_attributes(st->Task, theirs) : -1;
+    Py_XDECREF(theirs);
+    if (rc < 0)
         return -1;
     st->Task->tp_vectorcall = task_vectorcall;
     return PyModule_AddType(module, st->Task);

@@ -428,7 +428,7 @@ static PyObject *method_sendto(PyObject *op, PyObject *const *args, Py_ssize_t n
     static const pa_signature signature = {"sendto", names, 2, 1};
     pa_datagram *self = DATAGRAM(op);
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0 || check_type(v[0]) < 0)
+    if (pa_args_parse(op, &signature, args, nargs, kwnames, v) < 0 || check_type(v[0]) < 0)
         return NULL;
     if (!PA_SENDS_EMPTY_DATAGRAMS) {
         int any = PyObject_IsTrue(v[0]);
@@ -449,7 +449,7 @@ static PyObject *method_sendto(PyObject *op, PyObject *const *args, Py_ssize_t n
 }
 
 static PyMethodDef datagram_methods[] = {
-    {"sendto", (PyCFunction)(void (*)(void))method_sendto, METH_FASTCALL | METH_KEYWORDS,
+    {"sendto", PA_WITH_KEYWORDS(method_sendto),
      PyDoc_STR("sendto($self, /, data, addr=None)\n--\n\n"
                "Send `data` as one datagram to `addr`, or to the address of the endpoint; it is buffered if it cannot go out at once.\n\n"
                "Errors of the network are the protocol's, by error_received(). ValueError if the endpoint has another address.")},
@@ -508,7 +508,7 @@ static int datagram_init(PyObject *op, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"loop", "sock", "protocol", "address", "waiter", "extra", NULL};
     static const pa_signature signature = {"__init__", names, 6, 3};
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
+    if (pa_args_parse_tuple(op, &signature, args, kwargs, v) < 0)
         return -1;
     return init(op, v[0], v[1], v[2], v[3], v[4], v[5]);
 }
@@ -518,7 +518,7 @@ static PyObject *make_datagram_transport(PyObject *loop, PyObject *const *args, 
     static const char *const names[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
     static const pa_signature signature = {"_make_datagram_transport", names, 5, 2};
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+    if (pa_args_parse(loop, &signature, args, nargs, kwnames, v) < 0)
         return NULL;
     pa_state *st = pa_state_of_type(Py_TYPE(loop));
     PyObject *transport = st != NULL ? datagram_new(st->DatagramTransport, NULL, NULL) : NULL;
@@ -528,7 +528,7 @@ static PyObject *make_datagram_transport(PyObject *loop, PyObject *const *args, 
 }
 
 static PyMethodDef loop_methods[] = {
-    {"_make_datagram_transport", (PyCFunction)(void (*)(void))make_datagram_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_make_datagram_transport", PA_WITH_KEYWORDS(make_datagram_transport), NULL},
     {NULL},
 };
 

@@ -102,7 +102,7 @@ static PyObject *set_write_buffer_limits(PyObject *op, PyObject *const *args, Py
     static const char *const names[] = {"high", "low", NULL};
     static const pa_signature signature = {"set_write_buffer_limits", names, 2, 0};
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+    if (pa_args_parse(op, &signature, args, nargs, kwnames, v) < 0)
         return NULL;
     pa_transport *self = PA_TRANSPORT(op);
     PyObject *high = v[0] != NULL && v[0] != Py_None ? Py_NewRef(v[0]) : NULL;
@@ -155,14 +155,17 @@ static PyObject *get_write_buffer_size(PyObject *op, PyObject *unused)
 
 static PyObject *get_protocol_paused(PyObject *op, void *closure) { return PyBool_FromLong(PA_TRANSPORT(op)->protocol_paused); }
 
+PA_NO_ARGS(get_write_buffer_limits, get_write_buffer_limits)
+PA_NO_ARGS(get_write_buffer_size, get_write_buffer_size)
+
 PyMethodDef pa_flow_methods[] = {
-    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))set_write_buffer_limits, METH_FASTCALL | METH_KEYWORDS,
+    {"set_write_buffer_limits", PA_WITH_KEYWORDS(set_write_buffer_limits),
      PyDoc_STR("set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
                "Above `high` buffered bytes the protocol is paused, at `low` or less resumed.\n\n"
                "ValueError unless high >= low >= 0.")},
-    {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS,
+    {"get_write_buffer_limits", PA_NO_ARGS_METHOD(get_write_buffer_limits, get_write_buffer_limits),
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\nThe pair (low, high), in bytes.")},
-    {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS,
+    {"get_write_buffer_size", PA_NO_ARGS_METHOD(get_write_buffer_size, get_write_buffer_size),
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nHow many bytes wait to be sent.")},
     {NULL},
 };

@@ -226,12 +226,17 @@ static PyObject *reader_start_polling(PyObject *op, PyObject *unused)
     return pa_call_none(PA_TRANSPORT(op)->paused || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
 }
 
+PA_NO_ARGS(reader_is_reading, is_reading)
+PA_NO_ARGS(reader_pause_reading, pause_reading)
+PA_NO_ARGS(reader_resume_reading, resume_reading)
+PA_NO_ARGS(reader_close, close)
+
 static PyMethodDef reader_methods[] = {
-    {"is_reading", reader_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nWhether data may be received.")},
-    {"pause_reading", reader_pause_reading, METH_NOARGS,
+    {"is_reading", PA_NO_ARGS_METHOD(reader_is_reading, is_reading), PyDoc_STR("is_reading($self, /)\n--\n\nWhether data may be received.")},
+    {"pause_reading", PA_NO_ARGS_METHOD(reader_pause_reading, pause_reading),
      PyDoc_STR("pause_reading($self, /)\n--\n\nReceive nothing until resume_reading().")},
-    {"resume_reading", reader_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nReceive again.")},
-    {"close", reader_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nStop reading; connection_lost(None) follows.")},
+    {"resume_reading", PA_NO_ARGS_METHOD(reader_resume_reading, resume_reading), PyDoc_STR("resume_reading($self, /)\n--\n\nReceive again.")},
+    {"close", PA_NO_ARGS_METHOD(reader_close, close), PyDoc_STR("close($self, /)\n--\n\nStop reading; connection_lost(None) follows.")},
     {"_read_ready", reader_read_ready, METH_NOARGS, NULL},
     {"_start_polling", reader_start_polling, METH_NOARGS, NULL},
     {NULL},
@@ -312,7 +317,7 @@ static PyObject *writer_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     static const char *const names[] = {"data", NULL};
     static const pa_signature signature = {"write", names, 1, 1};
     pa_pipe *self = PIPE(op);
-    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
     if (self->base.st->asserts && !PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data))
@@ -361,14 +366,19 @@ static PyObject *writer_start_polling(PyObject *op, PyObject *unused)
     return pa_call_none(!PIPE(op)->watches_reader || PA_TRANSPORT(op)->closing ? 0 : poll_in(PIPE(op)));
 }
 
+PA_NO_ARGS(writer_write_eof, write_eof)
+PA_NO_ARGS(writer_can_write_eof, can_write_eof)
+PA_NO_ARGS(writer_write_eof, close)
+PA_NO_ARGS(writer_abort, abort)
+
 static PyMethodDef writer_methods[] = {
-    {"write", (PyCFunction)(void (*)(void))writer_write, METH_FASTCALL | METH_KEYWORDS,
+    {"write", PA_WITH_KEYWORDS(writer_write),
      PyDoc_STR("write($self, /, data)\n--\n\nWrite `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
-    {"write_eof", writer_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nAs close().")},
-    {"can_write_eof", writer_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue.")},
-    {"close", writer_write_eof, METH_NOARGS,
+    {"write_eof", PA_NO_ARGS_METHOD(writer_write_eof, write_eof), PyDoc_STR("write_eof($self, /)\n--\n\nAs close().")},
+    {"can_write_eof", PA_NO_ARGS_METHOD(writer_can_write_eof, can_write_eof), PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue.")},
+    {"close", PA_NO_ARGS_METHOD(writer_write_eof, close),
      PyDoc_STR("close($self, /)\n--\n\nWrite what is buffered, then close; connection_lost(None) follows.")},
-    {"abort", writer_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
+    {"abort", PA_NO_ARGS_METHOD(writer_abort, abort), PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"_read_ready", writer_read_ready, METH_NOARGS, NULL},
     {"_write_ready", writer_write_ready, METH_NOARGS, NULL},
     {"_start_polling", writer_start_polling, METH_NOARGS, NULL},
@@ -517,20 +527,20 @@ static const pa_signature init_signature = {"__init__", init_names, 5, 3};
 static int reader_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     PyObject *v[PA_ARGS_MAX];
-    return pa_args_parse_tuple(&init_signature, args, kwargs, v) < 0 ? -1 : init(op, v[0], v[1], v[2], v[3], v[4], false);
+    return pa_args_parse_tuple(op, &init_signature, args, kwargs, v) < 0 ? -1 : init(op, v[0], v[1], v[2], v[3], v[4], false);
 }
 
 static int writer_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     PyObject *v[PA_ARGS_MAX];
-    return pa_args_parse_tuple(&init_signature, args, kwargs, v) < 0 ? -1 : init(op, v[0], v[1], v[2], v[3], v[4], true);
+    return pa_args_parse_tuple(op, &init_signature, args, kwargs, v) < 0 ? -1 : init(op, v[0], v[1], v[2], v[3], v[4], true);
 }
 
 static PyObject *make(PyObject *loop, const pa_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, bool writing)
 {
     PyObject *v[PA_ARGS_MAX];
     pa_state *st = pa_state_of_type(Py_TYPE(loop));
-    if (st == NULL || pa_args_parse(signature, args, nargs, kwnames, v) < 0)
+    if (st == NULL || pa_args_parse(loop, signature, args, nargs, kwnames, v) < 0)
         return NULL;
     PyObject *transport = pa_transport_new(writing ? st->WritePipeTransport : st->ReadPipeTransport, NULL, NULL);
     if (transport != NULL && init(transport, loop, v[0], v[1], v[2], v[3], writing) < 0)
@@ -551,8 +561,8 @@ static PyObject *make_write_pipe_transport(PyObject *loop, PyObject *const *args
 }
 
 static PyMethodDef loop_methods[] = {
-    {"_make_read_pipe_transport", (PyCFunction)(void (*)(void))make_read_pipe_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_make_write_pipe_transport", (PyCFunction)(void (*)(void))make_write_pipe_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_make_read_pipe_transport", PA_WITH_KEYWORDS(make_read_pipe_transport), NULL},
+    {"_make_write_pipe_transport", PA_WITH_KEYWORDS(make_write_pipe_transport), NULL},
     {NULL},
 };
 

@@ -281,7 +281,7 @@ static PyObject *start_serving(PyObject *loop, PyObject *const *args, Py_ssize_t
 {
     static const pa_signature signature = {"_start_serving", serving_names, Py_ARRAY_LENGTH(serving_names) - 1, 2};
     PyObject *v[PA_ARGS_MAX] = {NULL};
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+    if (pa_args_parse(loop, &signature, args, nargs, kwnames, v) < 0)
         return NULL;
     pa_state *st = pa_state_of_type(Py_TYPE(loop));
     listener *self = st != NULL ? listener_new(st, loop, v) : NULL;
@@ -353,7 +353,7 @@ static PyType_Spec listener_spec = {
 };
 
 static PyMethodDef loop_methods[] = {
-    {"_start_serving", (PyCFunction)(void (*)(void))start_serving, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_start_serving", PA_WITH_KEYWORDS(start_serving), NULL},
     {"_stop_serving", stop_serving, METH_O, NULL},
     {NULL},
 };

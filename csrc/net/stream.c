@@ -477,7 +477,7 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
     static const char *const names[] = {"data", NULL};
     static const pa_signature signature = {"write", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
     if (check_type(data) < 0 || check_not_busy(self) < 0)
@@ -536,7 +536,12 @@ static int write_chunks(pa_transport *self, PyObject *chunks)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++)
         if (pa_write_queue_push_bytes(&self->queue, PyList_GET_ITEM(chunks, i)) < 0)
             return pa_transport_fatal_raised(self, WRITE_ERROR); /* half a message cannot be taken back */
-    return pa_write_queue_is_empty(&self->queue) ? 0 : settle(self, transmit(self));
+    if (!pa_write_queue_is_empty(&self->queue))
+        return settle(self, transmit(self));
+    if (PA_WRITELINES_SKIPS_FALSE || PyList_GET_SIZE(chunks) > 0 || !self->st->asserts)
+        return 0;
+    PyErr_SetString(PyExc_AssertionError, "Data should not be empty"); /* an iterable that is true, of nothing */
+    return -1;
 }
 
 static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -544,7 +549,7 @@ static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize
     static const char *const names[] = {"list_of_data", NULL};
     static const pa_signature signature = {"writelines", names, 1, 1};
     pa_transport *self = PA_TRANSPORT(op);
-    PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *list_of_data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (list_of_data == NULL)
         return NULL;
     if (check_writable(self, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress") < 0)
@@ -608,6 +613,12 @@ static PyObject *method_resume_reading(PyObject *op, PyObject *unused)
 
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
+PA_NO_ARGS(method_write_eof, write_eof)
+PA_NO_ARGS(method_can_write_eof, can_write_eof)
+PA_NO_ARGS(method_is_reading, is_reading)
+PA_NO_ARGS(method_pause_reading, pause_reading)
+PA_NO_ARGS(method_resume_reading, resume_reading)
+
 PyMethodDef pa_stream_methods[] = {
     {"write", KEYWORDS(method_write),
      PyDoc_STR("write($self, /, data)\n--\n\nSend `data` (bytes, bytearray or memoryview) without blocking; the rest is buffered.")},
@@ -615,16 +626,16 @@ PyMethodDef pa_stream_methods[] = {
     {"writelines", KEYWORDS(method_writelines),
      PyDoc_STR("writelines($self, /, list_of_data)\n--\n\nSend several chunks as one, without joining them.")},
 #endif
-    {"write_eof", method_write_eof, METH_NOARGS,
+    {"write_eof", PA_NO_ARGS_METHOD(method_write_eof, write_eof),
      PyDoc_STR("write_eof($self, /)\n--\n\nShut the writing side down when the buffer is empty.")},
-    {"can_write_eof", method_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue.")},
+    {"can_write_eof", PA_NO_ARGS_METHOD(method_can_write_eof, can_write_eof), PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue.")},
     {NULL},
 };
 
 PyMethodDef pa_reading_methods[] = {
-    {"is_reading", method_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nWhether data may be received.")},
-    {"pause_reading", method_pause_reading, METH_NOARGS,
+    {"is_reading", PA_NO_ARGS_METHOD(method_is_reading, is_reading), PyDoc_STR("is_reading($self, /)\n--\n\nWhether data may be received.")},
+    {"pause_reading", PA_NO_ARGS_METHOD(method_pause_reading, pause_reading),
      PyDoc_STR("pause_reading($self, /)\n--\n\nReceive nothing until resume_reading().")},
-    {"resume_reading", method_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nReceive again.")},
+    {"resume_reading", PA_NO_ARGS_METHOD(method_resume_reading, resume_reading), PyDoc_STR("resume_reading($self, /)\n--\n\nReceive again.")},
     {NULL},
 };

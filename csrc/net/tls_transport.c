@@ -71,7 +71,7 @@ static PyObject *method_write(PyObject *op, PyObject *const *args, Py_ssize_t na
 {
     static const char *const names[] = {"data", NULL};
     static const pa_signature signature = {"write", names, 1, 1};
-    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
@@ -89,7 +89,7 @@ static PyObject *method_writelines(PyObject *op, PyObject *const *args, Py_ssize
 {
     static const char *const names[] = {"list_of_data", NULL};
     static const pa_signature signature = {"writelines", names, 1, 1};
-    PyObject *list_of_data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *list_of_data = pa_args_one(op, &signature, args, nargs, kwnames);
     return list_of_data != NULL ? pa_call_none(write_many(TRANSPORT(op), list_of_data)) : NULL;
 }
 

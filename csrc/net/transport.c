@@ -379,7 +379,7 @@ static int transport_init(PyObject *op, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"loop", "sock", "protocol", "waiter", "extra", "server", PA_TRANSPORT_CONTEXT_ARGUMENT NULL};
     static const pa_signature signature = {"__init__", names, Py_ARRAY_LENGTH(names) - 1, 3};
     PyObject *v[PA_ARGS_MAX] = {NULL};
-    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
+    if (pa_args_parse_tuple(op, &signature, args, kwargs, v) < 0)
         return -1;
     return pa_transport_init(PA_TRANSPORT(op), v[0], v[1], v[2], v[3], v[4], v[5], PA_TRANSPORT_CONTEXT(v[6]));
 }
@@ -544,7 +544,7 @@ static PyObject *method_fatal_error(PyObject *op, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"exc", "message", NULL};
     static const pa_signature signature = {"_fatal_error", names, 2, 1};
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+    if (pa_args_parse(op, &signature, args, nargs, kwnames, v) < 0)
         return NULL;
     const char *message = v[1] != NULL ? PyUnicode_AsUTF8(v[1]) : "Fatal error on transport";
     return message != NULL ? pa_call_none(pa_transport_fatal(PA_TRANSPORT(op), v[0], message)) : NULL;
@@ -556,7 +556,7 @@ static PyObject *method_set_protocol(PyObject *op, PyObject *const *args, Py_ssi
 {
     static const char *const names[] = {"protocol", NULL};
     static const pa_signature signature = {"set_protocol", names, 1, 1};
-    PyObject *protocol = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *protocol = pa_args_one(op, &signature, args, nargs, kwnames);
     return protocol != NULL ? pa_call_none(set_protocol(PA_TRANSPORT(op), protocol)) : NULL;
 }
 
@@ -659,21 +659,26 @@ static PyObject *run_watch(PyObject *op, unsigned events)
 static PyObject *method_read_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_IN); }
 static PyObject *method_write_ready(PyObject *op, PyObject *unused) { return run_watch(op, PA_POLL_OUT); }
 
+PA_NO_ARGS(method_is_closing, is_closing)
+PA_NO_ARGS(method_get_protocol, get_protocol)
+PA_NO_ARGS(method_close, close)
+PA_NO_ARGS(method_abort, abort)
+
 PyMethodDef pa_transport_common_methods[] = {
-    {"is_closing", method_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
-    {"set_protocol", (PyCFunction)(void (*)(void))method_set_protocol, METH_FASTCALL | METH_KEYWORDS,
+    {"is_closing", PA_NO_ARGS_METHOD(method_is_closing, is_closing), PyDoc_STR("is_closing($self, /)\n--\n\nWhether the transport is closing or closed.")},
+    {"set_protocol", PA_WITH_KEYWORDS(method_set_protocol),
      PyDoc_STR("set_protocol($self, /, protocol)\n--\n\nSwitch to another protocol.")},
-    {"get_protocol", method_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
+    {"get_protocol", PA_NO_ARGS_METHOD(method_get_protocol, get_protocol), PyDoc_STR("get_protocol($self, /)\n--\n\nThe current protocol.")},
     {"_call_connection_lost", method_call_connection_lost, METH_O, NULL},
     {NULL},
 };
 
 PyMethodDef pa_transport_methods[] = {
-    {"close", method_close, METH_NOARGS,
+    {"close", PA_NO_ARGS_METHOD(method_close, close),
      PyDoc_STR("close($self, /)\n--\n\nSend what is buffered, then close; connection_lost(None) follows.")},
-    {"abort", method_abort, METH_NOARGS, PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
+    {"abort", PA_NO_ARGS_METHOD(method_abort, abort), PyDoc_STR("abort($self, /)\n--\n\nClose at once, dropping what is buffered.")},
     {"_force_close", method_force_close, METH_O, NULL},
-    {"_fatal_error", (PyCFunction)(void (*)(void))method_fatal_error, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_fatal_error", PA_WITH_KEYWORDS(method_fatal_error), NULL},
     {"_start", method_start, METH_O, NULL},
     {"_read_ready", method_read_ready, METH_NOARGS, NULL},
     {"_write_ready", method_write_ready, METH_NOARGS, NULL},
@@ -716,7 +721,7 @@ static PyObject *make_socket_transport(PyObject *loop, PyObject *const *args, Py
     static const char *const names[] = {"sock", "protocol", "waiter", "extra", "server", PA_TRANSPORT_CONTEXT_ARGUMENT NULL};
     static const pa_signature signature = {"_make_socket_transport", names, 3, 2};
     PyObject *v[PA_ARGS_MAX] = {NULL};
-    if (pa_args_parse(&signature, args, nargs, kwnames, v) < 0)
+    if (pa_args_parse(loop, &signature, args, nargs, kwnames, v) < 0)
         return NULL;
     pa_state *st = pa_state_of_type(Py_TYPE(loop));
     PyObject *transport = st != NULL ? pa_transport_new(st->SocketTransport, NULL, NULL) : NULL;
@@ -732,7 +737,7 @@ int pa_transport_is_native_factory(PyObject *callable)
 }
 
 static PyMethodDef loop_methods[] = {
-    {"_make_socket_transport", (PyCFunction)(void (*)(void))make_socket_transport, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_make_socket_transport", PA_WITH_KEYWORDS(make_socket_transport), NULL},
     {NULL},
 };
 

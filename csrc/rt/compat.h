@@ -254,6 +254,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)       /* the last uncancel() undoes a cancellation not yet delivered */
 #define PA_TASK_REPEATS_ATTRIBUTES (PY_VERSION_HEX < 0x030E0000)    /* asyncio.Task's own dict has Future's attributes */
 #define PA_FUTURE_ITER_STAYS (PY_VERSION_HEX >= 0x030E0000)         /* the iterator of a done future may be asked again */
+#define PA_STOP_SHOWS_NONE (PY_VERSION_HEX >= 0x030E0000)           /* a future's iterator ends with StopIteration(None) */
 #define PA_REFUSES_SECOND_INIT (PY_VERSION_HEX >= 0x030F0000)       /* RuntimeError for __init__ of an initialised future */
 #define PA_TASK_CHECKS_CONTEXT (PY_VERSION_HEX >= 0x030F0000)       /* TypeError for a context that is none */
 #define PA_STOP_HAS_CONTEXT (PY_VERSION_HEX < 0x030E0000)           /* the StopIteration of a result has the handled exception as context */
@@ -266,6 +267,7 @@ static inline void pa_err_bad_await(PyObject *obj, PyObject *iterator, int is_co
 #define PA_HAS_SWAP_CURRENT_TASK (PY_VERSION_HEX >= 0x030E0000) /* per-thread current task and task list */
 #define PA_KNOWS_DICT_ENTRIES (!PA_HAS_SWAP_CURRENT_TASK) /* rt/dict_slot.c: where the current task is in a dict */
 #define PA_SLEEP_REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
+#define PA_NAN_IS_NO_TIMEOUT (PY_VERSION_HEX >= 0x030D0000)         /* before, waiting until NaN was not waiting */
 #define PA_WAIT_FOR_MAKES_TASK (PY_VERSION_HEX < 0x030C0000) /* wait_for() runs a coroutine in a task of its own */
 #define PA_COMPLETES_BY_CLASS (PY_VERSION_HEX >= 0x030D0000) /* as_completed() returns an _AsCompletedIterator; before, a generator */
 #define PA_HAS_CALL_GRAPH (PY_VERSION_HEX >= 0x030E0000)

@@ -74,6 +74,7 @@ static int import_asyncio(pa_state *st)
         {"builtins", "ExceptionGroup", 1, &st->ExceptionGroup},
         {"asyncio", "base_events", 1, &st->base_events},
         {"asyncio", "events", 1, &st->events},
+        {"asyncio", "tasks", 1, &st->asyncio_tasks},
         {"asyncio", "selector_events", 1, &st->selector_events},
         {"_asyncio", "_current_tasks", !PA_HAS_SWAP_CURRENT_TASK, &st->current_tasks},
         {"_asyncio", "_swap_current_task", PA_HAS_SWAP_CURRENT_TASK, &st->swap_current_task},

@@ -63,7 +63,7 @@ static int protocol_init(PyObject *op, PyObject *args, PyObject *kwargs)
     static const pa_signature signature = {"__init__", names, 3, 1};
     pa_stream_protocol *self = PROTOCOL(op);
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0 || init_loop(self, v[2]) < 0 || init_reader(self, v[0]) < 0)
+    if (pa_args_parse_tuple(op, &signature, args, kwargs, v) < 0 || init_loop(self, v[2]) < 0 || init_reader(self, v[0]) < 0)
         return -1;
     PyObject *callback = v[1] != NULL ? v[1] : Py_None;
     if (callback != Py_None) /* a server's: nobody else holds the reader until there is a connection */
@@ -188,7 +188,7 @@ static PyObject *method_data_received(PyObject *op, PyObject *const *args, Py_ss
     static const char *const names[] = {"data", NULL};
     static const pa_signature signature = {"data_received", names, 1, 1};
     pa_stream_protocol *self = PROTOCOL(op);
-    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
     if (!pa_protocol_has_own_methods(self))
@@ -232,7 +232,7 @@ static PyObject *get_drain_waiters(PyObject *op, void *unused)
 #define OBJECT(field) Py_T_OBJECT_EX, offsetof(pa_stream_protocol, field), 0
 
 static PyMethodDef protocol_methods[] = {
-    {"data_received", (PyCFunction)(void (*)(void))method_data_received, METH_FASTCALL | METH_KEYWORDS,
+    {"data_received", PA_WITH_KEYWORDS(method_data_received),
      PyDoc_STR("data_received($self, /, data)\n--\n\nFeeds the reader, if there is one.")},
     {NULL},
 };

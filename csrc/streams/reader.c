@@ -77,7 +77,7 @@ static int reader_init(PyObject *op, PyObject *args, PyObject *kwargs)
     static const pa_signature signature = {"__init__", names, 2, 0};
     pa_reader *self = READER(op);
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
+    if (pa_args_parse_tuple(op, &signature, args, kwargs, v) < 0)
         return -1;
     PyObject *limit = v[0] != NULL ? Py_NewRef(v[0]) : PyLong_FromLong(DEFAULT_LIMIT);
     PyObject *loop = NULL, *traceback;
@@ -234,7 +234,7 @@ static PyObject *method_feed_data(PyObject *op, PyObject *const *args, Py_ssize_
     static const char *const names[] = {"data", NULL};
     static const pa_signature signature = {"feed_data", names, 1, 1};
     pa_reader *self = READER(op);
-    PyObject *data = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, &signature, args, nargs, kwnames);
     if (data == NULL)
         return NULL;
     if (pa_reader_is_plain(self)) {
@@ -303,13 +303,17 @@ static int set_limit_attribute(PyObject *op, PyObject *value, void *unused)
 
 #define AT(field) ((void *)offsetof(pa_reader, field))
 
+PA_NO_ARGS(method_feed_eof, feed_eof)
+PA_NO_ARGS(method_at_eof, at_eof)
+PA_NO_ARGS(method_exception, exception)
+
 static PyMethodDef reader_methods[] = {
-    {"feed_data", (PyCFunction)(void (*)(void))method_feed_data, METH_FASTCALL | METH_KEYWORDS,
+    {"feed_data", PA_WITH_KEYWORDS(method_feed_data),
      PyDoc_STR("feed_data($self, /, data)\n--\n\nAppend data and wake who waits for it; pauses the transport when there is too much.")},
-    {"feed_eof", method_feed_eof, METH_NOARGS, PyDoc_STR("feed_eof($self, /)\n--\n\nThere will be no more data.")},
-    {"at_eof", method_at_eof, METH_NOARGS,
+    {"feed_eof", PA_NO_ARGS_METHOD(method_feed_eof, feed_eof), PyDoc_STR("feed_eof($self, /)\n--\n\nThere will be no more data.")},
+    {"at_eof", PA_NO_ARGS_METHOD(method_at_eof, at_eof),
      PyDoc_STR("at_eof($self, /)\n--\n\nReturn True if the buffer is empty and 'feed_eof' was called.")},
-    {"exception", method_exception, METH_NOARGS,
+    {"exception", PA_NO_ARGS_METHOD(method_exception, exception),
      PyDoc_STR("exception($self, /)\n--\n\nThe exception that was set with set_exception(), or None.")},
     {NULL},
 };

@@ -357,7 +357,7 @@ static PyObject *method_read(PyObject *op, PyObject *const *args, Py_ssize_t nar
     pa_reader *self = (pa_reader *)op;
     PyObject *n;
     int64_t count = -1;
-    if (pa_args_parse(&signature, args, nargs, kwnames, &n) < 0)
+    if (pa_args_parse(op, &signature, args, nargs, kwnames, &n) < 0)
         return NULL;
     if (!pa_reader_is_plain(self) || (n != NULL && !as_count(n, &count)))
         return pa_streams_ask_asyncio(self->st->aio_StreamReader, "read", op, n);
@@ -372,7 +372,7 @@ static PyObject *method_readexactly(PyObject *op, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"n", NULL};
     static const pa_signature signature = {"readexactly", names, 1, 1};
     pa_reader *self = (pa_reader *)op;
-    PyObject *n = pa_args_one(&signature, args, nargs, kwnames);
+    PyObject *n = pa_args_one(op, &signature, args, nargs, kwnames);
     int64_t count;
     if (n == NULL)
         return NULL;
@@ -412,7 +412,7 @@ static PyObject *method_readuntil(PyObject *op, PyObject *const *args, Py_ssize_
     static const pa_signature signature = {"readuntil", names, 1, 0};
     pa_reader *self = (pa_reader *)op;
     PyObject *separator, *taken = NULL;
-    if (pa_args_parse(&signature, args, nargs, kwnames, &separator) < 0)
+    if (pa_args_parse(op, &signature, args, nargs, kwnames, &separator) < 0)
         return NULL;
     if (separator != NULL && PyBytes_CheckExact(separator))
         taken = Py_NewRef(separator);
@@ -432,7 +432,7 @@ static PyObject *method_readuntil(PyObject *op, PyObject *const *args, Py_ssize_
 static PyObject *method_readline(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     pa_reader *self = (pa_reader *)op;
-    if (pa_corofn_no_args("readline", nargs, kwnames) < 0)
+    if (pa_args_none(op, "readline", args, nargs, kwnames) < 0)
         return NULL;
     if (!pa_reader_is_plain(self))
         return pa_streams_ask_asyncio(self->st->aio_StreamReader, "readline", op, NULL);

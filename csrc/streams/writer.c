@@ -28,7 +28,7 @@ static int writer_init(PyObject *op, PyObject *args, PyObject *kwargs)
     static const pa_signature signature = {"__init__", names, 4, 4};
     pa_writer *self = WRITER(op);
     PyObject *v[PA_ARGS_MAX];
-    if (pa_args_parse_tuple(&signature, args, kwargs, v) < 0)
+    if (pa_args_parse_tuple(op, &signature, args, kwargs, v) < 0)
         return -1;
     Py_XSETREF(self->transport, Py_NewRef(v[0]));
     Py_XSETREF(self->protocol, Py_NewRef(v[1]));
@@ -104,7 +104,7 @@ static PyObject *call_transport(PyObject *op, PyObject *name, PyObject *arg)
 static PyObject *pass_on(PyObject *op, PyObject *name, const pa_signature *signature, PyObject *const *args, Py_ssize_t nargs,
                          PyObject *kwnames)
 {
-    PyObject *data = pa_args_one(signature, args, nargs, kwnames);
+    PyObject *data = pa_args_one(op, signature, args, nargs, kwnames);
     PyObject *result = data != NULL ? call_transport(op, name, data) : NULL;
     if (result == NULL)
         return NULL;
@@ -270,7 +270,7 @@ static const pa_op_kind drain_kind = {"drain", "StreamWriter.drain", drain_run, 
 
 static PyObject *method_drain(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("drain", nargs, kwnames) == 0 ? pa_op_new(WRITER(op)->st, &drain_kind, op) : NULL;
+    return pa_args_none(op, "drain", args, nargs, kwnames) == 0 ? pa_op_new(WRITER(op)->st, &drain_kind, op) : NULL;
 }
 
 static const pa_corofn_def writer_operations[] = {
@@ -306,13 +306,16 @@ static PyObject *get_complete_fut(PyObject *op, void *unused)
 #define OBJECT(field) Py_T_OBJECT_EX, offsetof(pa_writer, field), 0
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
+PA_NO_ARGS(method_close, close)
+PA_NO_ARGS(method_is_closing, is_closing)
+
 static PyMethodDef writer_methods[] = {
     {"write", KEYWORDS(method_write), PyDoc_STR("write($self, /, data)\n--\n\nSend data (bytes-like); what cannot go at once is buffered.")},
     {"writelines", KEYWORDS(method_writelines),
      PyDoc_STR("writelines($self, /, data)\n--\n\nSend an iterable of bytes-like objects.")},
-    {"close", method_close, METH_NOARGS,
+    {"close", PA_NO_ARGS_METHOD(method_close, close),
      PyDoc_STR("close($self, /)\n--\n\nClose the connection when what is buffered has been sent. See wait_closed().")},
-    {"is_closing", method_is_closing, METH_NOARGS,
+    {"is_closing", PA_NO_ARGS_METHOD(method_is_closing, is_closing),
      PyDoc_STR("is_closing($self, /)\n--\n\nWhether the connection is closed or being closed.")},
     {NULL},
 };

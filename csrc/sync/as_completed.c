@@ -241,10 +241,10 @@ static int begin(as_completed *self, PyObject *given, PyObject *timeout, PyObjec
 static int completed_init(PyObject *obj, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"aws", "timeout", NULL};
-    static const pa_signature sig = {"_AsCompletedIterator.__init__", names, 2, 2};
+    static const pa_signature sig = {"__init__", names, 2, 2};
     as_completed *self = (as_completed *)obj;
     PyObject *given[2];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(obj, &sig, args, kwargs, given) < 0)
         return -1;
     PyObject *done = PyObject_CallNoArgs((PyObject *)self->st->Queue), *loop = done != NULL ? pa_calls_need_running(self->st) : NULL;
     int rc = -1;

@@ -236,35 +236,35 @@ static const pa_op_kind exit_kind = {"__aexit__", "Barrier.__aexit__", exit_run,
 static const pa_op_kind reset_kind = {"reset", "Barrier.reset", change_run, NULL};
 static const pa_op_kind abort_kind = {"abort", "Barrier.abort", change_run, NULL};
 
-static PyObject *new_op(PyObject *self, const pa_op_kind *kind, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *new_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args(kind->qualname, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, kind, self);
+    return pa_args_none(self, kind->name, args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, kind, self);
 }
 
 static PyObject *barrier_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return new_op(self, &wait_kind, nargs, kwnames);
+    return new_op(self, &wait_kind, args, nargs, kwnames);
 }
 
 static PyObject *barrier_enter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return new_op(self, &enter_kind, nargs, kwnames);
+    return new_op(self, &enter_kind, args, nargs, kwnames);
 }
 
 /* Any positional arguments. */
 static PyObject *barrier_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return new_op(self, &exit_kind, 0, kwnames);
+    return kwnames != NULL ? pa_args_refuse(self, "__aexit__", args, nargs, kwnames) : new_op(self, &exit_kind, args, 0, NULL);
 }
 
 static PyObject *barrier_reset(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return new_op(self, &reset_kind, nargs, kwnames);
+    return new_op(self, &reset_kind, args, nargs, kwnames);
 }
 
 static PyObject *barrier_abort(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *op = new_op(self, &abort_kind, nargs, kwnames);
+    PyObject *op = new_op(self, &abort_kind, args, nargs, kwnames);
     if (op != NULL)
         ((pa_op *)op)->number = 1;
     return op;
@@ -295,11 +295,11 @@ static void take_parties(barrier *b, PyObject *parties)
 static int barrier_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"parties", NULL};
-    static const pa_signature sig = {"Barrier.__init__", names, 1, 1};
+    static const pa_signature sig = {"__init__", names, 1, 1};
     barrier *b = (barrier *)self;
     pa_state *st = b->bound.st;
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     take_parties(b, given[0]);
     if (b->wanted < 1 && pa_call_nothing(PyObject_CallMethod(st->aio_Barrier, "__init__", "OO", self, given[0])) < 0)

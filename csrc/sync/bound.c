@@ -197,17 +197,17 @@ PySendResult pa_with_exit(pa_op *op, PyObject **result, int replaced, int (*rele
     return PYGEN_RETURN;
 }
 
-PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, Py_ssize_t nargs, PyObject *kwnames)
+PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args(PA_WITH_ENTER, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, kind, self);
+    return pa_args_none(self, "__aenter__", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, kind, self);
 }
 
 PyObject *pa_with_exit_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"exc_type", "exc", "tb", NULL};
-    static const pa_signature sig = {PA_WITH_EXIT, names, 3, 3};
+    static const pa_signature sig = {"__aexit__", names, 3, 3};
     PyObject *given[3];
-    if ((nargs != 3 || kwnames != NULL) && pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if ((nargs != 3 || kwnames != NULL) && pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     return pa_op_new(PA_BOUND(self)->st, kind, self);
 }

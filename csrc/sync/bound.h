@@ -74,7 +74,7 @@ PySendResult pa_with_enter(pa_op *op, PyObject *thrown, PyObject **result, int r
 /* The body of __aexit__. */
 PySendResult pa_with_exit(pa_op *op, PyObject **result, int replaced, int (*release)(PyObject *));
 /* The methods themselves, which only check their arguments. New. */
-PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *pa_with_enter_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *pa_with_exit_op(PyObject *self, const pa_op_kind *kind, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 #define PA_WITH_ENTER "_ContextManagerMixin.__aenter__"
 #define PA_WITH_EXIT "_ContextManagerMixin.__aexit__"

@@ -288,14 +288,14 @@ PyObject *pa_condition_wait(PyObject *self) { return pa_op_new(PA_BOUND(self)->s
 
 static PyObject *condition_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Condition.wait", nargs, kwnames) < 0 ? NULL : pa_condition_wait(self);
+    return pa_args_none(self, "wait", args, nargs, kwnames) < 0 ? NULL : pa_condition_wait(self);
 }
 
 static PyObject *condition_wait_for(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"predicate", NULL};
-    static const pa_signature sig = {"Condition.wait_for", names, 1, 1};
-    PyObject *predicate = pa_args_one(&sig, args, nargs, kwnames);
+    static const pa_signature sig = {"wait_for", names, 1, 1};
+    PyObject *predicate = pa_args_one(self, &sig, args, nargs, kwnames);
     PyObject *op = predicate != NULL ? pa_op_new(PA_BOUND(self)->st, &wait_for_kind, self) : NULL;
     if (op != NULL)
         ((pa_op *)op)->a = Py_NewRef(predicate);
@@ -304,7 +304,7 @@ static PyObject *condition_wait_for(PyObject *self, PyObject *const *args, Py_ss
 
 static PyObject *condition_enter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_with_enter_op(self, &enter_kind, nargs, kwnames);
+    return pa_with_enter_op(self, &enter_kind, args, nargs, kwnames);
 }
 
 static PyObject *condition_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -328,9 +328,9 @@ static const pa_corofn_def condition_coroutines[] = {
 static PyObject *condition_notify(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"n", NULL};
-    static const pa_signature sig = {"Condition.notify", names, 1, 0};
+    static const pa_signature sig = {"notify", names, 1, 0};
     PyObject *given[1];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     PyObject *n = given[0] != NULL ? Py_NewRef(given[0]) : PyLong_FromLong(1);
     int rc = n != NULL ? checked_notify(self, n) : -1;
@@ -382,10 +382,10 @@ static int take_methods(PyObject *self, PyObject *lock)
 static int condition_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"lock", NULL};
-    static const pa_signature sig = {"Condition.__init__", names, 1, 0};
+    static const pa_signature sig = {"__init__", names, 1, 0};
     condition *c = (condition *)self;
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     PyObject *lock = given[0] != NULL && given[0] != Py_None ? Py_NewRef(given[0]) : PyObject_CallNoArgs(c->bound.st->visible_lock);
     if (lock == NULL)
@@ -469,10 +469,12 @@ static void condition_dealloc(PyObject *self)
     pa_bound_free(self);
 }
 
+PA_NO_ARGS(condition_notify_all, notify_all)
+
 static PyMethodDef condition_methods[] = {
-    {"notify", (PyCFunction)(void (*)(void))condition_notify, METH_FASTCALL | METH_KEYWORDS,
+    {"notify", PA_WITH_KEYWORDS(condition_notify),
      "notify($self, /, n=1)\n--\n\nWake the first n tasks that wait.\n\nRaises RuntimeError if the lock is not acquired."},
-    {"notify_all", condition_notify_all, METH_NOARGS, "notify_all($self, /)\n--\n\nWake all tasks that wait."},
+    {"notify_all", PA_NO_ARGS_METHOD(condition_notify_all, notify_all), "notify_all($self, /)\n--\n\nWake all tasks that wait."},
     {"_notify", condition_notify_private, METH_O, "_notify($self, n, /)\n--\n\n"},
     {"_get_loop", pa_bound_get_loop_method, METH_NOARGS, "_get_loop($self, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},

@@ -2,50 +2,38 @@
  * by an attribute that asyncio and inspect have for callables without such code; hence a type of its own. It binds as a function does,
  * and the interpreter calls it as a method without binding it first.
  */
+#include "rt/args.h"
 #include "sync/corofn_impl.h"
+#include "sync/fnhead.h"
 
 typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    const pa_corofn_def *def;
-    pa_state *st;        /* borrowed: the type owns the module */
-    PyObject *owner;     /* the type of a method; the module of a function */
-    char is_special;     /* a method that `async with` or `async for` looks up */
-    PyObject *weakrefs;
+    pa_fnhead head;
+    pa_state *st;    /* borrowed: the type owns the module */
+    char is_special; /* a method that `async with` or `async for` looks up */
 } corofn;
 
 static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    corofn *fn = (corofn *)self;
+    pa_fnhead *fn = PA_FNHEAD(self);
     return fn->def->call(fn->owner, args, PyVectorcall_NARGS(nargsf), kwnames);
 }
 
 PyObject *pa_corofn_call_bound(PyObject *function, PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    corofn *fn = (corofn *)function;
-    PyTypeObject *owner = (PyTypeObject *)fn->owner; /* usually the base of pyasync's class */
-    if (Py_TYPE(self)->tp_base != owner && !PyObject_TypeCheck(self, owner)) {
-        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
-                     owner->tp_name, Py_TYPE(self)->tp_name);
-        return NULL;
-    }
-    return fn->def->call(self, args, nargs, kwnames);
+    return pa_fnhead_check_self(function, self) == 0 ? PA_FNHEAD(function)->def->call(self, args, nargs, kwnames) : NULL;
 }
 
 /* Apart, so that the usual call saves no registers. */
 Py_NO_INLINE static PyObject *call_method_of_any(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    corofn *fn = (corofn *)self;
-    if (nargs == 0) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
-        return NULL;
-    }
+    if (nargs == 0)
+        return pa_args_refuse(PA_FNHEAD(self)->owner, PA_FNHEAD(self)->def->name, args, nargs, kwnames);
     return pa_corofn_call_bound(self, args[0], args + 1, nargs - 1, kwnames);
 }
 
 static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    corofn *fn = (corofn *)self;
+    pa_fnhead *fn = PA_FNHEAD(self);
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (nargs > 0 && Py_TYPE(args[0])->tp_base == (PyTypeObject *)fn->owner)
         return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
@@ -60,34 +48,10 @@ static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
     return fn->is_special ? pa_corofn_bind(fn->st, self, instance) : PyMethod_New(self, instance);
 }
 
-PyObject *pa_corofn_text(const pa_corofn_def *def)
-{
-    if (def->doc == NULL)
-        Py_RETURN_NONE;
-    const char *end = strstr(def->doc, "\n--\n\n");
-    return PyUnicode_FromString(end != NULL ? end + strlen("\n--\n\n") : def->doc);
-}
-
-PyObject *pa_corofn_text_signature(const pa_corofn_def *def)
-{
-    const char *start = def->doc != NULL ? strchr(def->doc, '(') : NULL, *end = def->doc != NULL ? strstr(def->doc, "\n--\n\n") : NULL;
-    return start != NULL && end != NULL ? PyUnicode_FromStringAndSize(start, end - start) : Py_NewRef(Py_None);
-}
-
-static PyObject *get_doc(PyObject *self, void *unused) { return pa_corofn_text(((corofn *)self)->def); }
-
-static PyObject *get_text_signature(PyObject *self, void *unused) { return pa_corofn_text_signature(((corofn *)self)->def); }
-
-static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->name); }
-
-static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_FromString(((corofn *)self)->def->qualname); }
-
-static PyObject *get_module(PyObject *self, void *unused) { return PyUnicode_FromString("pyasync"); }
-
 /* Empty, but with a coroutine's flag; mock looks for it before it asks whether this is a coroutine function. */
 static PyObject *get_code(PyObject *self, void *unused)
 {
-    PyObject *code = (PyObject *)PyCode_NewEmpty("<pyasync>", ((corofn *)self)->def->name, 1), *result = NULL;
+    PyObject *code = (PyObject *)PyCode_NewEmpty("<pyasync>", PA_FNHEAD(self)->def->name, 1), *result = NULL;
     PyObject *replace = code != NULL ? PyObject_GetAttrString(code, "replace") : NULL;
     PyObject *flags = replace != NULL ? Py_BuildValue("{si}", "co_flags", CO_COROUTINE) : NULL;
     PyObject *nothing = flags != NULL ? PyTuple_New(0) : NULL;
@@ -130,7 +94,7 @@ static PyObject *get_signature(PyObject *self, void *name)
     PyObject *text = get_function_looks(self, name);
     if (text == NULL)
         return NULL;
-    Py_SETREF(text, get_text_signature(self, NULL));
+    Py_SETREF(text, pa_fnhead_get_text_signature(self, NULL));
     PyObject *inspect = text != NULL ? PyImport_ImportModule("inspect") : NULL;
     PyObject *class = inspect != NULL ? PyObject_GetAttrString(inspect, "Signature") : NULL;
     PyObject *result = class != NULL ? PyObject_CallMethod(inspect, "_signature_fromstr", "OOO", class, self, text) : NULL;
@@ -140,31 +104,16 @@ static PyObject *get_signature(PyObject *self, void *name)
     return result;
 }
 
-PyObject *pa_corofn_reduce(const pa_corofn_def *def, PyObject *owner)
-{
-    if (!PyType_Check(owner))
-        return PyUnicode_FromString(def->qualname);
-    PyObject *builtins = PyImport_ImportModule("builtins");
-    PyObject *getattr = builtins != NULL ? PyObject_GetAttrString(builtins, "getattr") : NULL;
-    PyObject *result = getattr != NULL ? Py_BuildValue("N(Os)", getattr, owner, def->name) : NULL;
-    Py_XDECREF(builtins);
-    return result;
-}
-
-static PyObject *reduce(PyObject *self, PyObject *unused) { return pa_corofn_reduce(((corofn *)self)->def, ((corofn *)self)->owner); }
-
-static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((corofn *)self)->def->qualname, self); }
-
 static int traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((corofn *)self)->owner);
+    Py_VISIT(PA_FNHEAD(self)->owner);
     return 0;
 }
 
 static int clear(PyObject *self)
 {
-    Py_CLEAR(((corofn *)self)->owner);
+    Py_CLEAR(PA_FNHEAD(self)->owner);
     return 0;
 }
 
@@ -172,7 +121,7 @@ static void dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (((corofn *)self)->weakrefs != NULL)
+    if (PA_FNHEAD(self)->weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
     (void)clear(self);
     PyObject_GC_Del(self);
@@ -180,12 +129,8 @@ static void dealloc(PyObject *self)
 }
 
 static PyGetSetDef getset[] = {
-    {"__name__", get_name, NULL, NULL, NULL},
-    {"__qualname__", get_qualname, NULL, NULL, NULL},
-    {"__module__", get_module, NULL, NULL, NULL},
+    PA_FNHEAD_GETSETS,
     {"__code__", get_code, NULL, NULL, NULL},
-    {"__doc__", get_doc, NULL, NULL, NULL},
-    {"__text_signature__", get_text_signature, NULL, NULL, NULL},
     {"__signature__", get_signature, NULL, NULL, "__signature__"},
     {"__defaults__", get_function_looks, NULL, NULL, "__defaults__"},
     {"__kwdefaults__", get_function_looks, NULL, NULL, "__kwdefaults__"},
@@ -196,26 +141,20 @@ static PyGetSetDef getset[] = {
 };
 
 static PyMemberDef members[] = {
-    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(corofn, vectorcall), Py_READONLY, NULL},
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(corofn, weakrefs), Py_READONLY, NULL},
+    PA_FNHEAD_MEMBERS,
     {NULL, 0, 0, 0, NULL},
-};
-
-static PyMethodDef methods[] = {
-    {"__reduce__", reduce, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_descr_get, bind},
-    {Py_tp_repr, repr},
+    {Py_tp_repr, pa_fnhead_repr},
     {Py_tp_dealloc, dealloc},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
     {Py_tp_getset, getset},
     {Py_tp_members, members},
-    {Py_tp_methods, methods},
+    {Py_tp_methods, pa_fnhead_methods},
     {0, NULL},
 };
 
@@ -224,12 +163,9 @@ static PyObject *new_corofn(pa_state *st, PyObject *owner, const pa_corofn_def *
     corofn *fn = PyObject_GC_New(corofn, st->CoroFunction);
     if (fn == NULL)
         return NULL;
-    fn->vectorcall = PyType_Check(owner) ? call_method : call_function;
-    fn->def = def;
+    pa_fnhead_init((PyObject *)fn, owner, def, call_function, call_method);
     fn->st = st;
-    fn->owner = Py_NewRef(owner);
     fn->is_special = PyType_Check(owner) && def->name[0] == '_';
-    fn->weakrefs = NULL;
     PyObject_GC_Track(fn);
     return (PyObject *)fn;
 }

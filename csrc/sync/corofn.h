@@ -20,22 +20,6 @@ typedef struct {
 int pa_corofn_add_methods(pa_state *st, PyTypeObject *type, const pa_corofn_def *defs);
 int pa_corofn_add_functions(pa_state *st, PyObject *module, const pa_corofn_def *defs);
 
-/* What a function without parameters does about arguments. 0, or -1 with TypeError. */
-static inline int pa_corofn_no_args(const char *name, Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (nargs == 0 && (kwnames == NULL || PyTuple_GET_SIZE(kwnames) == 0))
-        return 0;
-    PyErr_Format(PyExc_TypeError, "%s() takes no arguments", name);
-    return -1;
-}
-
-/* The docstring without the signature, and the signature's parentheses or None: new. */
-PyObject *pa_corofn_text(const pa_corofn_def *def);
-PyObject *pa_corofn_text_signature(const pa_corofn_def *def);
-
-/* What __reduce__ returns: a function is found by its name, a method as its type's attribute. New. */
-PyObject *pa_corofn_reduce(const pa_corofn_def *def, PyObject *owner);
-
 /* Frees what is kept for reuse. */
 void pa_corofn_free_lists(pa_state *st);
 

@@ -88,7 +88,7 @@ static PyObject *ensure_future(PyObject *module, PyObject *const *args, Py_ssize
     static const char *const names[] = {"coro_or_future", "loop", NULL};
     static const pa_signature sig = {"ensure_future", names, 1, 1};
     PyObject *given[2];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     return pa_ensure_future(pa_state_of_module(module), given[0], given[1] != Py_None ? given[1] : NULL);
 }
@@ -102,7 +102,8 @@ static PyObject *use_functions(PyObject *module, PyObject *args, PyObject *kwarg
         const char *name;
         PyObject **place;
     } places[] = {{"ensure_future", &st->ensure_future}, {"gather", &st->gather}, {"shield", &st->shield}, {"wait_for", &st->wait_for},
-                  {"wrap_future", &st->wrap_future}, {"find_loop", &st->find_loop}, {"iterator", &st->aio_AsCompletedIterator}};
+                  {"wrap_future", &st->wrap_future}, {"find_loop", &st->find_loop}, {"iterator", &st->aio_AsCompletedIterator},
+                  {"frame_of", &st->frame_of}};
     if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL) {
         PyErr_SetString(PyExc_TypeError, "_use_functions() takes keyword arguments only");
         return NULL;

@@ -66,7 +66,7 @@ PyObject *pa_event_wait(PyObject *self) { return pa_op_new(PA_BOUND(self)->st, &
 
 static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Event.wait", nargs, kwnames) < 0 ? NULL : pa_event_wait(self);
+    return pa_args_none(self, "wait", args, nargs, kwnames) < 0 ? NULL : pa_event_wait(self);
 }
 
 static const pa_corofn_def event_coroutines[] = {
@@ -121,9 +121,9 @@ static PyObject *event_repr(PyObject *self)
 static int event_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {NULL};
-    static const pa_signature sig = {"Event.__init__", names, 0, 0};
+    static const pa_signature sig = {"__init__", names, 0, 0};
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     Py_CLEAR(((event *)self)->waiters);
     ((event *)self)->value = 0;
@@ -161,10 +161,14 @@ static void event_dealloc(PyObject *self)
     pa_bound_free(self);
 }
 
+PA_NO_ARGS(event_is_set, is_set)
+PA_NO_ARGS(event_set, set)
+PA_NO_ARGS(event_clear, clear)
+
 static PyMethodDef event_methods[] = {
-    {"is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nReturn True if and only if the internal flag is true."},
-    {"set", event_set, METH_NOARGS, "set($self, /)\n--\n\nSet the flag to true and wake everybody who waits for that."},
-    {"clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nReset the flag to false: wait() will block again."},
+    {"is_set", PA_NO_ARGS_METHOD(event_is_set, is_set), "is_set($self, /)\n--\n\nReturn True if and only if the internal flag is true."},
+    {"set", PA_NO_ARGS_METHOD(event_set, set), "set($self, /)\n--\n\nSet the flag to true and wake everybody who waits for that."},
+    {"clear", PA_NO_ARGS_METHOD(event_clear, clear), "clear($self, /)\n--\n\nReset the flag to false: wait() will block again."},
     {"_get_loop", pa_bound_get_loop_method, METH_NOARGS, "_get_loop($self, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };

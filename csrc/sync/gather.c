@@ -77,7 +77,7 @@ static PyObject *gathering_cancel(PyObject *self, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"msg", NULL};
     static const pa_signature sig = {"cancel", names, 1, 0};
     PyObject *given[1];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_future *f = pa_future_get_alive(self);
     if (f == NULL)
@@ -419,7 +419,7 @@ done:
 /* ---- Setup ---- */
 
 static PyMethodDef gathering_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))gathering_cancel, METH_FASTCALL | METH_KEYWORDS, gathering_cancel_doc},
+    {"cancel", PA_WITH_KEYWORDS(gathering_cancel), gathering_cancel_doc},
     {NULL, NULL, 0, NULL},
 };
 

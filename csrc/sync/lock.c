@@ -188,12 +188,12 @@ PyObject *pa_lock_acquire(PyObject *self) { return pa_op_new(PA_BOUND(self)->st,
 
 static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Lock.acquire", nargs, kwnames) < 0 ? NULL : pa_lock_acquire(self);
+    return pa_args_none(self, "acquire", args, nargs, kwnames) < 0 ? NULL : pa_lock_acquire(self);
 }
 
 static PyObject *lock_enter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_with_enter_op(self, &enter_kind, nargs, kwnames);
+    return pa_with_enter_op(self, &enter_kind, args, nargs, kwnames);
 }
 
 static PyObject *lock_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -248,9 +248,9 @@ static PyObject *lock_repr(PyObject *self)
 static int lock_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {NULL};
-    static const pa_signature sig = {"Lock.__init__", names, 0, 0};
+    static const pa_signature sig = {"__init__", names, 0, 0};
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     Py_CLEAR(((lock *)self)->waiters);
     ((lock *)self)->locked = 0;
@@ -288,9 +288,12 @@ static void lock_dealloc(PyObject *self)
     pa_bound_free(self);
 }
 
+PA_NO_ARGS(lock_locked, locked)
+PA_NO_ARGS(lock_release, release)
+
 static PyMethodDef lock_methods[] = {
-    {"locked", lock_locked, METH_NOARGS, "locked($self, /)\n--\n\nReturn True if lock is acquired."},
-    {"release", lock_release, METH_NOARGS,
+    {"locked", PA_NO_ARGS_METHOD(lock_locked, locked), "locked($self, /)\n--\n\nReturn True if lock is acquired."},
+    {"release", PA_NO_ARGS_METHOD(lock_release, release),
      "release($self, /)\n--\n\nUnlock the lock; the first who waits for it gets it.\n\nRaises RuntimeError if it is not locked."},
     {"_wake_up_first", lock_wake_up_first, METH_NOARGS, "_wake_up_first($self, /)\n--\n\n"},
     {"_get_loop", pa_bound_get_loop_method, METH_NOARGS, "_get_loop($self, /)\n--\n\n"},

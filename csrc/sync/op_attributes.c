@@ -80,6 +80,8 @@ static PyObject *get_frame(PyObject *self, void *unused)
     pa_op *op = (pa_op *)self;
     if (op->status == PA_OP_DONE)
         Py_RETURN_NONE;
+    if (op->st->frame_of != NULL)
+        return PyObject_CallFunction(op->st->frame_of, "ss", op->kind->name, op->kind->qualname);
     PyObject *globals = PyDict_New(), *code = get_code(self, NULL), *frame = NULL;
     if (globals != NULL && code != NULL)
         frame = (PyObject *)PyFrame_New(PyThreadState_Get(), (PyCodeObject *)code, globals, NULL);

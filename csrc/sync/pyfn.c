@@ -1,16 +1,14 @@
 /* See pyfn.h. Differs from a coroutine function (corofn.c) in that its code is real and can be written. */
 #include "sync/pyfn.h"
+#include "rt/args.h"
 #include "rt/override.h"
+#include "sync/fnhead.h"
 
 typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    const pa_corofn_def *def;
-    PyObject *owner;    /* the type of a method; the module of a function */
+    pa_fnhead head;
     PyObject *original; /* the function of asyncio's; a Python function unless a program put something else there */
-    PyObject *code;     /* what it had when this was made: pa_override_code() */
+    PyObject *code;     /* what it had when this was made: pa_override_code(). None once it has other defaults */
     PyObject *dict;
-    PyObject *weakrefs;
 } pyfn;
 
 static PyObject *call_original(pyfn *fn, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -26,7 +24,7 @@ static PyObject *call_function(PyObject *self, PyObject *const *args, size_t nar
     pyfn *fn = (pyfn *)self;
     if (pa_override_rewritten(fn->original, fn->code))
         return call_original(fn, args, nargsf, kwnames);
-    return fn->def->call(fn->owner, args, PyVectorcall_NARGS(nargsf), kwnames);
+    return fn->head.def->call(fn->head.owner, args, PyVectorcall_NARGS(nargsf), kwnames);
 }
 
 static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -35,17 +33,9 @@ static PyObject *call_method(PyObject *self, PyObject *const *args, size_t nargs
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (pa_override_rewritten(fn->original, fn->code))
         return call_original(fn, args, nargsf, kwnames);
-    if (nargs == 0) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'self'", fn->def->qualname);
-        return NULL;
-    }
-    PyTypeObject *owner = (PyTypeObject *)fn->owner;
-    if (Py_TYPE(args[0])->tp_base != owner && !PyObject_TypeCheck(args[0], owner)) {
-        PyErr_Format(PyExc_TypeError, "%s() is a method of %s objects: it does not apply to a '%s' object", fn->def->qualname,
-                     owner->tp_name, Py_TYPE(args[0])->tp_name);
-        return NULL;
-    }
-    return fn->def->call(args[0], args + 1, nargs - 1, kwnames);
+    if (nargs == 0)
+        return pa_args_refuse(fn->head.owner, fn->head.def->name, args, nargs, kwnames);
+    return pa_fnhead_check_self(self, args[0]) == 0 ? fn->head.def->call(args[0], args + 1, nargs - 1, kwnames) : NULL;
 }
 
 static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
@@ -53,35 +43,30 @@ static PyObject *bind(PyObject *self, PyObject *instance, PyObject *type)
     return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
 }
 
-static PyObject *get_doc(PyObject *self, void *unused) { return pa_corofn_text(((pyfn *)self)->def); }
-
-static PyObject *get_text_signature(PyObject *self, void *unused) { return pa_corofn_text_signature(((pyfn *)self)->def); }
-
-static PyObject *get_name(PyObject *self, void *unused) { return PyUnicode_FromString(((pyfn *)self)->def->name); }
-
-static PyObject *get_qualname(PyObject *self, void *unused) { return PyUnicode_FromString(((pyfn *)self)->def->qualname); }
-
-static PyObject *get_module(PyObject *self, void *unused) { return PyUnicode_FromString("pyasync"); }
-
 /* __code__ and what else one needs to call it. */
 static PyObject *get_of_original(PyObject *self, void *name) { return PyObject_GetAttrString(((pyfn *)self)->original, name); }
 
-static int set_code(PyObject *self, PyObject *value, void *name)
+static int set_of_original(PyObject *self, PyObject *value, void *name)
 {
-    if (value != NULL)
-        return PyObject_SetAttrString(((pyfn *)self)->original, name, value);
-    PyErr_SetString(PyExc_TypeError, "__code__ must be set to a code object");
-    return -1;
+    PyObject *original = Py_NewRef(((pyfn *)self)->original);
+    int rc = value != NULL ? PyObject_SetAttrString(original, name, value) : PyObject_DelAttrString(original, name);
+    Py_DECREF(original);
+    return rc;
 }
 
-static PyObject *reduce(PyObject *self, PyObject *unused) { return pa_corofn_reduce(((pyfn *)self)->def, ((pyfn *)self)->owner); }
-
-static PyObject *repr(PyObject *self) { return PyUnicode_FromFormat("<function %s at %p>", ((pyfn *)self)->def->qualname, self); }
+/* Native code has asyncio's defaults in it. */
+static int set_defaults(PyObject *self, PyObject *value, void *name)
+{
+    int rc = set_of_original(self, value, name);
+    if (rc == 0)
+        Py_SETREF(((pyfn *)self)->code, Py_NewRef(Py_None));
+    return rc;
+}
 
 static int traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((pyfn *)self)->owner);
+    Py_VISIT(PA_FNHEAD(self)->owner);
     Py_VISIT(((pyfn *)self)->original);
     Py_VISIT(((pyfn *)self)->code);
     Py_VISIT(((pyfn *)self)->dict);
@@ -100,10 +85,10 @@ static void dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     pyfn *fn = (pyfn *)self;
     PyObject_GC_UnTrack(self);
-    if (fn->weakrefs != NULL)
+    if (fn->head.weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
     Py_XDECREF(fn->dict);
-    Py_DECREF(fn->owner);
+    Py_DECREF(fn->head.owner);
     Py_DECREF(fn->original);
     Py_DECREF(fn->code);
     PyObject_GC_Del(self);
@@ -111,43 +96,33 @@ static void dealloc(PyObject *self)
 }
 
 static PyGetSetDef getset[] = {
-    {"__name__", get_name, NULL, NULL, NULL},
-    {"__qualname__", get_qualname, NULL, NULL, NULL},
-    {"__module__", get_module, NULL, NULL, NULL},
-    {"__doc__", get_doc, NULL, NULL, NULL},
-    {"__text_signature__", get_text_signature, NULL, NULL, NULL},
-    {"__code__", get_of_original, set_code, NULL, "__code__"},
+    PA_FNHEAD_GETSETS,
+    {"__code__", get_of_original, set_of_original, NULL, "__code__"},
     {"__globals__", get_of_original, NULL, NULL, "__globals__"},
     {"__closure__", get_of_original, NULL, NULL, "__closure__"},
-    {"__defaults__", get_of_original, NULL, NULL, "__defaults__"},
-    {"__kwdefaults__", get_of_original, NULL, NULL, "__kwdefaults__"},
-    {"__annotations__", get_of_original, NULL, NULL, "__annotations__"},
+    {"__defaults__", get_of_original, set_defaults, NULL, "__defaults__"},
+    {"__kwdefaults__", get_of_original, set_defaults, NULL, "__kwdefaults__"},
+    {"__annotations__", get_of_original, set_of_original, NULL, "__annotations__"},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef members[] = {
-    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(pyfn, vectorcall), Py_READONLY, NULL},
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(pyfn, weakrefs), Py_READONLY, NULL},
+    PA_FNHEAD_MEMBERS,
     {"__dictoffset__", Py_T_PYSSIZET, offsetof(pyfn, dict), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
-};
-
-static PyMethodDef methods[] = {
-    {"__reduce__", reduce, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_descr_get, bind},
-    {Py_tp_repr, repr},
+    {Py_tp_repr, pa_fnhead_repr},
     {Py_tp_dealloc, dealloc},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
     {Py_tp_getset, getset},
     {Py_tp_members, members},
-    {Py_tp_methods, methods},
+    {Py_tp_methods, pa_fnhead_methods},
     {0, NULL},
 };
 
@@ -160,12 +135,10 @@ static int add(pa_state *st, PyObject *owner, PyObject *home, const pa_corofn_de
         Py_XDECREF(original);
         return -1;
     }
-    fn->vectorcall = PyType_Check(owner) ? call_method : call_function;
-    fn->def = def;
-    fn->owner = Py_NewRef(owner);
+    pa_fnhead_init((PyObject *)fn, owner, def, call_function, call_method);
     fn->original = original;
     fn->code = code;
-    fn->dict = fn->weakrefs = NULL;
+    fn->dict = NULL;
     PyObject_GC_Track(fn);
     int rc = PyObject_SetAttrString(owner, def->name, (PyObject *)fn);
     Py_DECREF(fn);

@@ -37,8 +37,8 @@ static int queue_setattro(PyObject *self, PyObject *name, PyObject *value)
 
 static PyObject *queue_put_nowait(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const pa_signature sig = {"Queue.put_nowait", pa_queue_item_names, 1, 1};
-    PyObject *item = pa_args_one(&sig, args, nargs, kwnames);
+    static const pa_signature sig = {"put_nowait", pa_queue_item_names, 1, 1};
+    PyObject *item = pa_args_one(self, &sig, args, nargs, kwnames);
     if (item == NULL || pa_queue_put(self, item) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -149,10 +149,10 @@ static PyObject *queue_init_items(PyObject *self, PyObject *maxsize)
 static int queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"maxsize", NULL};
-    static const pa_signature sig = {"Queue.__init__", names, 1, 0};
+    static const pa_signature sig = {"__init__", names, 1, 0};
     pa_queue *q = (pa_queue *)self;
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     PyObject *maxsize = given[0] != NULL ? Py_NewRef(given[0]) : PyLong_FromLong(0);
     int rc = maxsize != NULL ? assign_maxsize(q, maxsize) : -1;
@@ -272,17 +272,23 @@ static void queue_dealloc(PyObject *self)
     pa_bound_free(self);
 }
 
+PA_NO_ARGS(queue_get_nowait, get_nowait)
+PA_NO_ARGS(queue_task_done, task_done)
+PA_NO_ARGS(queue_qsize, qsize)
+PA_NO_ARGS(queue_empty, empty)
+PA_NO_ARGS(queue_full, full)
+
 static PyMethodDef queue_methods[] = {
-    {"put_nowait", (PyCFunction)(void (*)(void))queue_put_nowait, METH_FASTCALL | METH_KEYWORDS,
+    {"put_nowait", PA_WITH_KEYWORDS(queue_put_nowait),
      "put_nowait($self, /, item)\n--\n\nPut an item into the queue.\n\nRaises QueueFull if there is no room."},
-    {"get_nowait", queue_get_nowait, METH_NOARGS,
+    {"get_nowait", PA_NO_ARGS_METHOD(queue_get_nowait, get_nowait),
      "get_nowait($self, /)\n--\n\nRemove and return an item.\n\nRaises QueueEmpty if there is none."},
-    {"task_done", queue_task_done, METH_NOARGS,
+    {"task_done", PA_NO_ARGS_METHOD(queue_task_done, task_done),
      "task_done($self, /)\n--\n\nSay that the work on an item that was taken out is complete.\n\n"
      "Raises ValueError if called more often than items were put in."},
-    {"qsize", queue_qsize, METH_NOARGS, "qsize($self, /)\n--\n\nNumber of items in the queue."},
-    {"empty", queue_empty, METH_NOARGS, "empty($self, /)\n--\n\nReturn True if the queue is empty, False otherwise."},
-    {"full", queue_full, METH_NOARGS,
+    {"qsize", PA_NO_ARGS_METHOD(queue_qsize, qsize), "qsize($self, /)\n--\n\nNumber of items in the queue."},
+    {"empty", PA_NO_ARGS_METHOD(queue_empty, empty), "empty($self, /)\n--\n\nReturn True if the queue is empty, False otherwise."},
+    {"full", PA_NO_ARGS_METHOD(queue_full, full),
      "full($self, /)\n--\n\nReturn True if there are maxsize items in the queue.\n\nNever, if maxsize is 0."},
     {"_wakeup_next", queue_wakeup_next, METH_O, "_wakeup_next($self, waiters, /)\n--\n\n"},
     {"_get_loop", pa_bound_get_loop_method, METH_NOARGS, "_get_loop($self, /)\n--\n\n"},

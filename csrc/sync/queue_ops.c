@@ -156,8 +156,8 @@ const char *const pa_queue_item_names[] = {"item", NULL};
 
 static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const pa_signature sig = {"Queue.put", pa_queue_item_names, 1, 1};
-    PyObject *item = pa_args_one(&sig, args, nargs, kwnames);
+    static const pa_signature sig = {"put", pa_queue_item_names, 1, 1};
+    PyObject *item = pa_args_one(self, &sig, args, nargs, kwnames);
     PyObject *op = item != NULL ? pa_op_new(PA_BOUND(self)->st, &put_kind, self) : NULL;
     if (op != NULL)
         ((pa_op *)op)->a = Py_NewRef(item);
@@ -166,12 +166,12 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nar
 
 static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Queue.get", nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &get_kind, self);
+    return pa_args_none(self, "get", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &get_kind, self);
 }
 
 static PyObject *queue_join(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Queue.join", nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &join_kind, self);
+    return pa_args_none(self, "join", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &join_kind, self);
 }
 
 const pa_corofn_def pa_queue_coroutines[] = {

@@ -261,12 +261,12 @@ static const pa_op_kind exit_kind = {"__aexit__", PA_WITH_EXIT, exit_run, NULL};
 
 static PyObject *semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_corofn_no_args("Semaphore.acquire", nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &acquire_kind, self);
+    return pa_args_none(self, "acquire", args, nargs, kwnames) < 0 ? NULL : pa_op_new(PA_BOUND(self)->st, &acquire_kind, self);
 }
 
 static PyObject *semaphore_enter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return pa_with_enter_op(self, &enter_kind, nargs, kwnames);
+    return pa_with_enter_op(self, &enter_kind, args, nargs, kwnames);
 }
 
 static PyObject *semaphore_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -315,13 +315,13 @@ static PyObject *semaphore_repr(PyObject *self)
     return pa_bound_repr(self, extra, pa_waiters_len(((semaphore *)self)->waiters));
 }
 
-static int init(PyObject *self, PyObject *args, PyObject *kwargs, const char *name, int bounded)
+static int init(PyObject *self, PyObject *args, PyObject *kwargs, int bounded)
 {
     static const char *const names[] = {"value", NULL};
-    const pa_signature sig = {name, names, 1, 0};
+    static const pa_signature sig = {"__init__", names, 1, 0};
     semaphore *s = (semaphore *)self;
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     PyObject *value = given[0] != NULL ? Py_NewRef(given[0]) : PyLong_FromLong(1);
     int negative = value != NULL ? compare(value, Py_LT) : -1;
@@ -337,11 +337,11 @@ static int init(PyObject *self, PyObject *args, PyObject *kwargs, const char *na
     return negative == 0 ? 0 : -1;
 }
 
-static int semaphore_init(PyObject *self, PyObject *args, PyObject *kwargs) { return init(self, args, kwargs, "Semaphore.__init__", 0); }
+static int semaphore_init(PyObject *self, PyObject *args, PyObject *kwargs) { return init(self, args, kwargs, 0); }
 
 static int bounded_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return init(self, args, kwargs, "BoundedSemaphore.__init__", 1);
+    return init(self, args, kwargs, 1);
 }
 
 static PyObject *get_waiters(PyObject *self, void *unused) { return pa_bound_show_waiters(self, &((semaphore *)self)->waiters, 0); }
@@ -379,10 +379,13 @@ static void semaphore_dealloc(PyObject *self)
     pa_bound_free(self);
 }
 
+PA_NO_ARGS(semaphore_locked, locked)
+PA_NO_ARGS(semaphore_release, release)
+
 static PyMethodDef semaphore_methods[] = {
-    {"locked", semaphore_locked, METH_NOARGS,
+    {"locked", PA_NO_ARGS_METHOD(semaphore_locked, locked),
      "locked($self, /)\n--\n\nReturn True if the semaphore cannot be acquired immediately."},
-    {"release", semaphore_release, METH_NOARGS,
+    {"release", PA_NO_ARGS_METHOD(semaphore_release, release),
      "release($self, /)\n--\n\nAdd one to the counter; if somebody waits for that, the first is woken."},
     {"_wake_up_next", semaphore_wake_up_next, METH_NOARGS, "_wake_up_next($self, /)\n--\n\n"},
     {"_get_loop", pa_bound_get_loop_method, METH_NOARGS, "_get_loop($self, /)\n--\n\n"},

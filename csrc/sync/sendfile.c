@@ -212,9 +212,9 @@ static const pa_op_kind sendfile_kind = {"sendfile", "BaseEventLoop.sendfile", s
 static PyObject *new_op(PyObject *loop, const pa_op_kind *kind, const char *const *names, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *kwnames)
 {
-    const pa_signature sig = {kind->qualname, names, 4, 2};
+    const pa_signature sig = {kind->name, names, 4, 2};
     PyObject *given[5];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(loop, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     PyObject *zero = PyLong_FromLong(0);
     PyObject *tuple = zero != NULL ? PyTuple_Pack(5, given[TARGET], given[FILE_], given[OFFSET] != NULL ? given[OFFSET] : zero,

@@ -135,7 +135,7 @@ static PyObject *shield(PyObject *module, PyObject *const *args, Py_ssize_t narg
     static const char *const names[] = {"arg", NULL};
     static const pa_signature sig = {"shield", names, 1, 1};
     pa_state *st = pa_state_of_module(module);
-    PyObject *arg = pa_args_one(&sig, args, nargs, kwnames), *running;
+    PyObject *arg = pa_args_one(module, &sig, args, nargs, kwnames), *running;
     if (arg == NULL || pa_calls_running(st, &running) < 0)
         return NULL;
     int stands = running != NULL ? pa_original_stands(st, PA_ORIGINAL_SHIELD) : 0;

@@ -67,7 +67,7 @@ static PyObject *sleep_call(PyObject *module, PyObject *const *args, Py_ssize_t 
     static const char *const names[] = {"delay", "result", NULL};
     static const pa_signature sig = {"sleep", names, 2, 1};
     PyObject *given[2];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(pa_state_of_module(module), &sleep_kind, given[0]);
     if (op != NULL)

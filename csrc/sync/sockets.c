@@ -51,9 +51,9 @@ enum { RECV, RECV_INTO, RECVFROM, SENDALL, SENDTO, ACCEPT };
 static PyObject *call(PyObject *loop, int which, const char *const *names, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     const sock_kind *kind = &kinds[which];
-    const pa_signature sig = {kind->base.qualname, names, kind->count + 1, kind->count + 1};
+    const pa_signature sig = {kind->base.name, names, kind->count + 1, kind->count + 1};
     PyObject *given[3] = {NULL, NULL, NULL};
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(loop, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(pa_loop_state((pa_loop *)loop), &kind->base, loop);
     if (op == NULL)

@@ -231,7 +231,7 @@ static int enter(pa_group *g)
         Py_XSETREF(g->loop, running);
     }
     PyObject *parent, *loop = pa_group_own(g->loop);
-    int rc = pa_calls_current_task(st, loop, &parent);
+    int rc = pa_calls_need_task(st, loop, &parent);
     Py_DECREF(loop);
     if (rc < 0)
         return -1;
@@ -441,7 +441,7 @@ static const pa_op_kind leave_kind = {"__aexit__", "TaskGroup.__aexit__", leave_
 
 static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (pa_corofn_no_args("TaskGroup.__aenter__", nargs, kwnames) < 0)
+    if (pa_args_none(self, "__aenter__", args, nargs, kwnames) < 0)
         return NULL;
     return pa_op_new(((pa_group *)self)->st, &enter_kind, self);
 }
@@ -449,9 +449,9 @@ static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"et", "exc", "tb", NULL};
-    static const pa_signature sig = {"TaskGroup.__aexit__", names, 3, 3};
+    static const pa_signature sig = {"__aexit__", names, 3, 3};
     PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(((pa_group *)self)->st, &leave_kind, self);
     if (op != NULL) {
@@ -488,11 +488,11 @@ static int group_clear(PyObject *self)
 
 static int group_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static const char *const names[] = {NULL};
+    static const pa_signature sig = {"__init__", names, 0, 0};
     pa_group *g = (pa_group *)self;
-    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
-        PyErr_Format(PyExc_TypeError, "TaskGroup.__init__() takes no arguments");
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, NULL) < 0)
         return -1;
-    }
     (void)group_clear(self);
     g->entered = g->exiting = g->aborting = g->parent_cancel_requested = g->cancel_on_enter = 0;
     Py_XSETREF(g->tasks, PySet_New(NULL)); /* what was dropped may have assigned others */
@@ -574,8 +574,10 @@ static const pa_corofn_def create_task_methods[] = {
      "create_task($self, /, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC},
 };
 
+PA_NO_ARGS(cancel_method, cancel)
+
 static PyMethodDef cancel_methods[] = {
-    {"cancel", cancel_method, METH_NOARGS, cancel_doc},
+    {"cancel", PA_NO_ARGS_METHOD(cancel_method, cancel), cancel_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -129,10 +129,10 @@ static PyObject *make_alone(pa_group *g, PyObject *coro)
 PyObject *pa_group_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"coro", "name", "context", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
+    static const pa_signature sig = {"create_task", names, 1, 1};
     pa_group *g = (pa_group *)self;
     PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0 || check_open(g, given[0]) < 0)
         return NULL;
     int alone = nargs == 1 && kwnames == NULL;
     if (alone && PA_HAS_TRAIT(g->st, group_passes_name))
@@ -142,25 +142,19 @@ PyObject *pa_group_create_task(PyObject *self, PyObject *const *args, Py_ssize_t
 
 PyObject *pa_group_create_task_with_all(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"coro", NULL};
-    static const pa_signature sig = {"TaskGroup.create_task", names, 1, 1};
     pa_group *g = (pa_group *)self;
-    PyObject *coro;
-    if (nargs == 1) {
-        if (check_open(g, args[0]) < 0)
-            return NULL;
-        return finish_create(g, kwnames == NULL ? make_alone(g, args[0]) : make_with_all(g, args[0], args + 1, kwnames));
-    }
+    if (nargs == 1 && kwnames == NULL)
+        return check_open(g, args[0]) < 0 ? NULL : finish_create(g, make_alone(g, args[0]));
     /* coro by name, alone or among others: rare enough to be taken out of a dict */
     Py_ssize_t at = -1, n = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
     for (Py_ssize_t i = 0; i < n; i++)
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0)
             at = i;
-    if (nargs > 1 || at < 0) {
-        (void)pa_args_parse(&sig, args, nargs, NULL, &coro); /* for its complaint */
-        return NULL;
-    }
-    coro = args[at];
+    if (nargs + (at >= 0) != 1)
+        return pa_args_refuse(self, "create_task", args, nargs, kwnames);
+    if (nargs == 1)
+        return check_open(g, args[0]) < 0 ? NULL : finish_create(g, make_with_all(g, args[0], args + 1, kwnames));
+    PyObject *coro = args[at];
     if (check_open(g, coro) < 0)
         return NULL;
     PyObject *rest = PyTuple_New(n - 1), *task = NULL;

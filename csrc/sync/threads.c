@@ -36,7 +36,7 @@ static PyObject *wrap_future(PyObject *module, PyObject *const *args, Py_ssize_t
     static const pa_signature sig = {"wrap_future", names, 1, 1};
     pa_state *st = pa_state_of_module(module);
     PyObject *given[2], *loop, *result;
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     int rc = pa_any_is_future(st, given[0]);
     if (rc != 0)
@@ -122,7 +122,7 @@ static PyObject *run_in_executor(PyObject *self, PyObject *const *args, Py_ssize
 }
 
 static PyMethodDef loop_methods[] = {
-    {"run_in_executor", (PyCFunction)(void (*)(void))run_in_executor, METH_FASTCALL | METH_KEYWORDS, run_in_executor_doc},
+    {"run_in_executor", PA_WITH_KEYWORDS(run_in_executor), run_in_executor_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -189,10 +189,8 @@ static int collect_keywords(PyObject *const *values, PyObject *kwnames, PyObject
 
 static PyObject *to_thread(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (nargs == 0) {
-        PyErr_SetString(PyExc_TypeError, "to_thread() missing 1 required positional argument: 'func'");
-        return NULL;
-    }
+    if (nargs == 0)
+        return pa_args_refuse(module, "to_thread", args, nargs, kwnames);
     PyObject *positional = PyTuple_New(nargs - 1), *keywords = NULL;
     for (Py_ssize_t i = 1; positional != NULL && i < nargs; i++)
         PyTuple_SET_ITEM(positional, i - 1, Py_NewRef(args[i]));
@@ -266,7 +264,7 @@ static PyObject *run_coroutine_threadsafe(PyObject *module, PyObject *const *arg
     static const pa_signature sig = {"run_coroutine_threadsafe", names, 2, 2};
     pa_state *st = pa_state_of_module(module);
     PyObject *given[2];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     int coroutine = pa_is_coroutine(st, given[0]);
     if (coroutine == 0)

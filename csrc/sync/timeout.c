@@ -97,7 +97,8 @@ static PyObject *deadline_to_handle(PyObject *owner, void *deadline)
     PyObject *callback = context != NULL ? PyCFunction_New(&on_timeout_def, owner) : NULL, *args = callback != NULL ? PyTuple_New(0) : NULL;
     double seconds = t->deadline.entry.when; /* `_when` may have been assigned since */
     PyObject *when = args == NULL ? NULL : t->timed && t->seconds == seconds ? when_of(t) : PyFloat_FromDouble(seconds);
-    if (when != NULL && (handle = pa_timer_new(loop, when, seconds, callback, args, context)) != NULL)
+    if (when != NULL && (handle = pa_timer_new(loop, when, seconds, callback, args, context)) != NULL &&
+        t->deadline.loop == loop && t->deadline.entry.when == seconds) /* nothing that ran meanwhile changed it */
         Py_XSETREF(t->handle, Py_NewRef(handle));
     Py_XDECREF(when);
     Py_XDECREF(args);
@@ -182,9 +183,9 @@ PyDoc_STRVAR(reschedule_doc, "reschedule($self, /, when)\n--\n\n"
 static PyObject *reschedule(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"when", NULL};
-    static const pa_signature sig = {"Timeout.reschedule", names, 1, 1};
+    static const pa_signature sig = {"reschedule", names, 1, 1};
     timeout_object *t = (timeout_object *)self;
-    PyObject *when = pa_args_one(&sig, args, nargs, kwnames);
+    PyObject *when = pa_args_one(self, &sig, args, nargs, kwnames);
     if (when == NULL)
         return NULL;
     if (t->state == CREATED) {
@@ -223,7 +224,7 @@ static int call_reschedule(timeout_object *t, PyObject *loop)
 static int begin(timeout_object *t, PyObject *loop)
 {
     PyObject *task = NULL;
-    if (pa_calls_current_task(t->st, loop, &task) < 0)
+    if (pa_calls_need_task(t->st, loop, &task) < 0)
         return -1;
     if (task == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Timeout should be used inside a task");
@@ -354,7 +355,7 @@ static const pa_op_kind leave_kind = {"__aexit__", "Timeout.__aexit__", leave_ru
 
 static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (pa_corofn_no_args("Timeout.__aenter__", nargs, kwnames) < 0)
+    if (pa_args_none(self, "__aenter__", args, nargs, kwnames) < 0)
         return NULL;
     return pa_op_new(((timeout_object *)self)->st, &enter_kind, self);
 }
@@ -362,9 +363,9 @@ static PyObject *aenter(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *aexit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"exc_type", "exc_val", "exc_tb", NULL};
-    static const pa_signature sig = {"Timeout.__aexit__", names, 3, 3};
+    static const pa_signature sig = {"__aexit__", names, 3, 3};
     PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(self, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(((timeout_object *)self)->st, &leave_kind, self);
     if (op != NULL) {
@@ -402,10 +403,10 @@ static PyObject *timeout_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static int timeout_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"when", NULL};
-    static const pa_signature sig = {"Timeout.__init__", names, 1, 1};
+    static const pa_signature sig = {"__init__", names, 1, 1};
     timeout_object *t = (timeout_object *)self;
     PyObject *given[1];
-    if (pa_args_parse_tuple(&sig, args, kwargs, given) < 0)
+    if (pa_args_parse_tuple(self, &sig, args, kwargs, given) < 0)
         return -1;
     t->state = CREATED;
     pa_deadline_drop(&t->deadline);
@@ -549,7 +550,7 @@ static int set_when_attribute(PyObject *self, PyObject *value, void *unused)
 static PyObject *get_handle(PyObject *self, void *unused)
 {
     timeout_object *t = (timeout_object *)self;
-    if (t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) == NULL)
+    if (t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) < 0)
         return NULL;
     return Py_NewRef(t->handle != NULL ? t->handle : Py_None);
 }
@@ -558,7 +559,7 @@ static PyObject *get_handle(PyObject *self, void *unused)
 static int set_handle(PyObject *self, PyObject *value, void *closure)
 {
     timeout_object *t = (timeout_object *)self;
-    if (value != NULL && t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) == NULL)
+    if (value != NULL && t->deadline.loop != NULL && pa_deadline_handle(&t->deadline) < 0)
         return -1;
     return pa_field_set(self, value, closure);
 }
@@ -576,10 +577,13 @@ static int set_cancelling(PyObject *self, PyObject *value, void *unused)
     return 0;
 }
 
+PA_NO_ARGS(when, when)
+PA_NO_ARGS(expired, expired)
+
 static PyMethodDef timeout_methods[] = {
-    {"when", when, METH_NOARGS, when_doc},
-    {"expired", expired, METH_NOARGS, expired_doc},
-    {"reschedule", (PyCFunction)(void (*)(void))reschedule, METH_FASTCALL | METH_KEYWORDS, reschedule_doc},
+    {"when", PA_NO_ARGS_METHOD(when, when), when_doc},
+    {"expired", PA_NO_ARGS_METHOD(expired, expired), expired_doc},
+    {"reschedule", PA_WITH_KEYWORDS(reschedule), reschedule_doc},
     {"_on_timeout", on_timeout, METH_NOARGS, PyDoc_STR("_on_timeout($self, /)\n--\n\n")},
     {NULL, NULL, 0, NULL},
 };
@@ -636,7 +640,7 @@ static PyObject *timeout(PyObject *module, PyObject *const *args, Py_ssize_t nar
     static const char *const names[] = {"delay", NULL};
     static const pa_signature sig = {"timeout", names, 1, 1};
     pa_state *st = pa_state_of_module(module);
-    PyObject *delay = pa_args_one(&sig, args, nargs, kwnames), *loop = delay != NULL ? pa_calls_need_running(st) : NULL, *result = NULL;
+    PyObject *delay = pa_args_one(module, &sig, args, nargs, kwnames), *loop = delay != NULL ? pa_calls_need_running(st) : NULL, *result = NULL;
     if (loop == NULL)
         return NULL;
     timeout_object *t = new_visible(st);
@@ -657,7 +661,7 @@ static PyObject *timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t 
 {
     static const char *const names[] = {"when", NULL};
     static const pa_signature sig = {"timeout_at", names, 1, 1};
-    PyObject *at = pa_args_one(&sig, args, nargs, kwnames);
+    PyObject *at = pa_args_one(module, &sig, args, nargs, kwnames);
     pa_state *st = pa_state_of_module(module);
     timeout_object *t = at != NULL ? new_visible(st) : NULL;
     if (t != NULL)

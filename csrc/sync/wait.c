@@ -264,7 +264,7 @@ static PyObject *wait_call(PyObject *module, PyObject *const *args, Py_ssize_t n
     static const pa_signature sig = {"wait", names, 1, 1};
     pa_state *st = pa_state_of_module(module);
     PyObject *given[3];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(st, &wait_kind, given[0]);
     if (op != NULL) {

@@ -72,7 +72,7 @@ static PyObject *wait_for(PyObject *module, PyObject *const *args, Py_ssize_t na
     static const char *const names[] = {"fut", "timeout", NULL};
     static const pa_signature sig = {"wait_for", names, 2, 2};
     PyObject *given[2];
-    if (pa_args_parse(&sig, args, nargs, kwnames, given) < 0)
+    if (pa_args_parse(module, &sig, args, nargs, kwnames, given) < 0)
         return NULL;
     pa_op *op = (pa_op *)pa_op_new(pa_state_of_module(module), &wait_for_kind, NULL);
     if (op != NULL) {

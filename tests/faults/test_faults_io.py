@@ -1,4 +1,4 @@
-"""Datagrams, pipes and children when system calls fail or fall short."""
+"""Datagrams, pipes, children and files when system calls fail or fall short."""
 import errno
 
 import pytest
@@ -249,3 +249,164 @@ for nth in range(1, 4):
     clear()
     assert await asyncio.wait_for(p.wait(), 10) == 3
 ''', error=error, reports=None)
+
+
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC])
+def test_no_room_in_the_poller_for_a_wait_that_it_was_not_told_of(served, error):
+    """A busy loop tells its poller when it comes to sleep: it tries once more then, and whoever waits is told that it failed."""
+    served('''
+a, b = socket.socketpair()
+for s in (a, b):
+    s.setblocking(False)
+async def receive():
+    task = asyncio.ensure_future(loop.sock_recv(a, 10))
+    await asyncio.sleep(0)
+    b.send(b"x")
+    assert await task == b"x"
+for nth in (1, 1, -1):
+    for _ in range(3):
+        await receive()
+    task = asyncio.ensure_future(loop.sock_recv(a, 10))
+    await asyncio.sleep(0)
+    fault("epoll_ctl", nth, error)
+    await asyncio.sleep(0.01)
+    clear()
+    if nth > 0:
+        assert not task.done()
+        b.send(b"late")
+        assert await task == b"late"
+    else:
+        try:
+            await task
+        except (OSError, MemoryError):
+            pass
+        else:
+            raise AssertionError("no error")
+await receive()
+await receive()
+task = asyncio.ensure_future(loop.sock_recv(a, 10))
+await asyncio.sleep(0)
+task.cancel()
+await asyncio.sleep(0)
+fault("epoll_ctl", -1, error)
+await asyncio.sleep(0.01)       # not even to be taken away
+clear()
+b.send(b"kept")
+await asyncio.sleep(0.01)
+assert await loop.sock_recv(a, 10) == b"kept"
+await receive()
+a.close()
+b.close()
+''', error=error)
+
+
+# ---- sendfile() ----
+
+FILES = '''
+import tempfile
+
+async def sent(loop, way, orders, size=100_000, **kwargs):
+    """What sending a file does, what came at the other end, and where the file stands."""
+    t, p, peer = await connected(loop)
+    got = bytearray()
+    async def receive():
+        while piece := await loop.sock_recv(peer, 1 << 18):
+            got.extend(piece)
+    task = asyncio.ensure_future(receive())
+    content = bytes(i % 251 for i in range(size))
+    with tempfile.TemporaryFile() as f:
+        f.write(content)
+        f.seek(0)
+        a = None
+        if way == "sock":
+            t.abort()
+            await until(lambda: len(p.log) > 1)
+            peer.close()
+            task.cancel()
+            a, peer = socket.socketpair()
+            a.setblocking(False), peer.setblocking(False)
+            task = asyncio.ensure_future(receive())
+        clear()
+        orders()
+        try:
+            result = await (loop.sock_sendfile(a, f, **kwargs) if way == "sock" else loop.sendfile(t, f, **kwargs))
+        except (Exception, asyncio.CancelledError) as exc:
+            result = exc
+        position = f.tell()
+        clear()
+    (a if way == "sock" else t).close()
+    await asyncio.wait([task])
+    peer.close()
+    assert bytes(got) == content[:len(got)]
+    return result, len(got), position
+'''
+ways = pytest.mark.parametrize("way", ["sock", "transport"])
+
+
+@ways
+@pytest.mark.parametrize("limit", [1000, 4096])
+def test_files_sent_in_pieces(served, way, limit):
+    served('''
+def orders():
+    fault("sendfile", -1, 0, limit)
+assert await sent(loop, way, orders) == (100_000, 100_000, 100_000)
+''', define=FILES, way=way, limit=limit)
+
+
+@ways
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EINTR])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_sendfile_is_to_be_tried_again(served, way, error, nth):
+    served('''
+def orders():
+    fault("sendfile", nth, error)
+assert await sent(loop, way, orders) == (100_000, 100_000, 100_000)
+''', define=FILES, way=way, error=error, nth=nth)
+
+
+@ways
+@pytest.mark.parametrize("error", [errno.EIO, errno.EPIPE, errno.ENOMEM, errno.ENOTCONN, errno.EINVAL])
+@pytest.mark.parametrize("fallback", [True, False])
+def test_the_first_sendfile_fails(served, way, error, fallback):
+    """The file is read and written then, if that is wanted."""
+    served('''
+def orders():
+    fault("sendfile", 1, error)
+result, length, position = await sent(loop, way, orders, fallback=fallback)
+if fallback:
+    assert (result, length, position) == (100_000, 100_000, 100_000)
+else:
+    assert type(result) is asyncio.SendfileNotAvailableError and str(result) == "os.sendfile call failed" and length == 0, result
+''', define=FILES, way=way, error=error, fallback=fallback)
+
+
+@ways
+@pytest.mark.parametrize("error", [errno.EIO, errno.EPIPE, errno.ENOMEM, errno.ENOTCONN])
+def test_a_later_sendfile_fails(served, way, error):
+    """That is the connection's error, and the file stands behind what was sent."""
+    served('''
+def orders():
+    fault("sendfile", 1, 0, 5000)
+    loop.call_soon(fault, "sendfile", 1, error)
+result, length, position = await sent(loop, way, orders)
+if error == errno.ENOTCONN:
+    assert type(result) is ConnectionError and result.args == ("socket is not connected", error) and result.__cause__.errno == error
+else:
+    assert isinstance(result, OSError) and result.errno == error, result
+assert length == position > 0
+''', define=FILES, way=way, error=error)
+
+
+@ways
+def test_the_file_cannot_be_placed(served, way):
+    """At the end of a callback: the loop's handler is told, as in asyncio, and who waits may be cancelled."""
+    served('''
+def orders():
+    fault("lseek", 1, errno.EIO)
+    loop.call_later(0.05, task.cancel)
+task = asyncio.ensure_future(sent(loop, way, orders))
+result, length, position = await task
+assert isinstance(result, asyncio.CancelledError) and length == 100_000 and position != length, (result, position)
+assert [c["exception"].errno for c in reports] == [errno.EIO], reports
+reports.clear()
+''', define=FILES, way=way, reports=None)

@@ -107,7 +107,10 @@ def run_program(program, options, kept):
     python = home.virtual_environment(program.name, ("pytest-timeout", "trustme", *program.install))
     run = execute.run(program, "asyncio", python, [], chosen=options.test, timeout=options.timeout)
     for test, result in run.tests.items():
-        way = re.fullmatch(r".*?\[(.*)\]", test)[1]
+        named = re.fullmatch(r".*?\[(.*)\]", test)
+        if named is None:                        # no test of ours: the file cannot be imported
+            raise home.Missing(f"its tests cannot be imported: {result['text'][-500:]}")
+        way = named[1]
         here = kept["ways"].setdefault(way, {"passed": 0, "failed": 0, "skipped": 0, "trouble": run.trouble, "findings": []})
         here[result["outcome"]] += 1
         if result["outcome"] == "failed":

@@ -22,9 +22,8 @@ def write(folder):
     of_suites = [k for k in kept if "loop" in k["ways"] or "install" in k["ways"]]
     of_programs = [k for k in kept if k not in of_suites]
     stamp = measured.sentence([(f"{k['library']}, {k['python']}", k) for k in kept])
-    versions = [v for v in measured.VERSIONS if any("%d.%d" % version(k) == v for k in kept)]
     found = {("%d.%d" % version(k), k["library"]): k["ways"] for k in kept}
-    missing = measured.not_run(versions, ORDER, found)
+    missing = measured.not_run(measured.VERSIONS, ORDER, found)
     parts = [f"{v}: {name} by {way}" for (v, name), ways in found.items()
              for way in getattr(suites.BY_NAME[name], "ways", ()) if way not in ways]
     missing += f"Nor: {'; '.join(parts)}.\n\n" if parts else ""

@@ -25,9 +25,9 @@ import warnings
 from asyncio import base_events, proactor_events, selector_events, unix_events  # noqa: F401: the Windows loop stays asyncio's
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
-import renaming  # noqa: E402: it is in the folder above
+import renaming  # noqa: E402: they are in the folder above
+from measured import MODES  # noqa: E402, F401
 
-MODES = ("loop", "install", "import", "types", "types-task", "types-future", "types-call-soon", "types-asyncio")
 PACKAGE = os.environ.get("STDLIB_SUITE", "test.test_asyncio")   # another one where the command itself is tested
 MAKE_BASE_LOOPS = ("test_base_events", "test_futures", "test_pep492", "test_runners", "test_selector_events")
 

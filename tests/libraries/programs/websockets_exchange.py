@@ -145,7 +145,7 @@ async def main(certificate, key, authority):
     result = where(asyncio.get_running_loop(), asyncio.current_task())
     for name, contexts in (("tcp", (None, None)), ("tls", (server_ssl, client_ssl))):
         ends.clear()
-        server = await serve(handler, "localhost", 0, ssl=contexts[0], process_request=only_known, select_subprotocol=choose)
+        server = await serve(handler, "127.0.0.1", 0, ssl=contexts[0], process_request=only_known, select_subprotocol=choose)
         port = server.sockets[0].getsockname()[1]
         scheme, options = ("ws", {}) if contexts[1] is None else ("wss", {"ssl": contexts[1], "server_hostname": "localhost"})
 

@@ -319,13 +319,17 @@ def accept(loop):
             ticks(loop, 4)
         finally:
             ticks(loop, 4)
+            served = False
             for protocol in protocols:
+                served = served or protocol.data == b"data"
                 assert protocol.transport is None or protocol.data == b"data" or protocol.lost or reports
                 if protocol.transport is not None:
                     protocol.transport.abort()
             loop._stop_serving(listener)
             listener.close()
             client.close()
+        if not served:
+            raise MemoryError("turned away, which asyncio tells of in debug mode only")
     return act
 
 
@@ -434,6 +438,7 @@ unraisable = []
 sys.unraisablehook = lambda args: unraisable.append(args.exc_value)
 
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+warnings.filterwarnings("ignore", "unclosed", ResourceWarning)  # what want of memory left behind, on debug builds
 
 if __name__ == "__main__":
     if sys.argv[1] == "--list":

@@ -7,6 +7,7 @@
  *   void pa_ready_ring_free(pa_ready_ring *)          the array; elements are forgotten; ready for use again
  *   size_t pa_ready_ring_len(const pa_ready_ring *)
  *   int pa_ready_ring_push(pa_ready_ring *, pa_ready)  0 or -ENOMEM (nothing changed)
+ *   int pa_ready_ring_reserve(pa_ready_ring *)        0: the next push does not fail; or -ENOMEM
  *   pa_ready pa_ready_ring_pop(pa_ready_ring *)        the oldest of a ring not empty; may shrink one far too large that it empties
  *   pa_ready *pa_ready_ring_at(const pa_ready_ring *, size_t i)  the i-th oldest; valid until the next push, pop or take
  *   pa_ready pa_ready_ring_take(pa_ready_ring *, size_t i)       removes the i-th oldest, keeping the order of the others (O(n))
@@ -87,9 +88,14 @@
         ring->cap = cap;                                                                                                           \
     }                                                                                                                              \
                                                                                                                                    \
+    PA_RING_INLINE int name##_reserve(name *ring)                                                                                  \
+    {                                                                                                                              \
+        return ring->tail - ring->head == ring->cap ? name##_grow(ring) : 0;                                                       \
+    }                                                                                                                              \
+                                                                                                                                   \
     PA_RING_INLINE int name##_push(name *ring, type item)                                                                          \
     {                                                                                                                              \
-        if (ring->tail - ring->head == ring->cap && name##_grow(ring) < 0) return -ENOMEM;                                         \
+        if (name##_reserve(ring) < 0) return -ENOMEM;                                                                              \
         ring->items[ring->tail++ & (ring->cap - 1)] = item;                                                                        \
         return 0;                                                                                                                  \
     }                                                                                                                              \

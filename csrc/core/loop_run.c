@@ -323,6 +323,13 @@ static int queue_due(pa_loop *loop)
                 return -1;
             continue;
         }
+        /* Without room it stays in the heap, and is due in the next tick. */
+        if (pa_ready_ring_len(&loop->inbox) > 0 && pa_loop_drain_inbox(loop) < 0)
+            return -1;
+        if (pa_ready_ring_reserve(&loop->ready) < 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
         PyObject *timer = pa_loop_take_timer(loop, first);
         if (pa_loop_push(loop, (pa_ready){.kind = PA_READY_HANDLE, .a = timer}) < 0)
             return -1;

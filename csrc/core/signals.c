@@ -19,6 +19,8 @@
 static int process_data(pa_loop *loop, const char *data, Py_ssize_t size)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    if (bytes == NULL) /* nobody has heard of them: back to where they came from, where there is room now, to be reported again */
+        (void)pa_sys_send(loop->signal_fd, data, (size_t)size, 0);
     PyObject *result = bytes != NULL ? PyObject_CallMethodOneArg((PyObject *)loop, loop->st->names._process_self_data, bytes) : NULL;
     Py_XDECREF(bytes);
     Py_XDECREF(result);

@@ -185,8 +185,10 @@ static PyObject *reader_read_ready(PyObject *op, PyObject *unused)
     if (n == 0)
         return pa_call_none(read_eof(self));
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
-    PyObject *result = data != NULL ? pa_transport_call(&self->base, self->base.st->names.data_received, data) : NULL;
-    Py_XDECREF(data);
+    if (data == NULL) /* the kernel does not have it any more: nobody is to take what follows for all there was */
+        return pa_call_none(fail(self, READ_ERROR, is_eio));
+    PyObject *result = pa_transport_call(&self->base, self->base.st->names.data_received, data);
+    Py_DECREF(data);
     return result;
 }
 

@@ -266,16 +266,15 @@ int pa_transport_schedule_start(pa_transport *self, PyObject *waiter)
 {
     PyObject *made = PyObject_GetAttr(self->protocol, self->st->names.connection_made);
     PyObject *start = made != NULL ? PyObject_GetAttr((PyObject *)self, self->st->names._start) : NULL;
-    PyObject *context = start != NULL ? pa_transport_context(self) : NULL;
+    /* Both before the first is scheduled: a protocol that is told of a connection on which nothing begins would wait for ever. */
+    PyObject *context = start != NULL ? pa_transport_context(self) : NULL, *next = context != NULL ? pa_transport_context(self) : NULL;
     int rc = -1;
-    if (context != NULL && pa_loop_soon_callback(self->loop, made, (PyObject *)self, context) == 0) {
-        Py_SETREF(context, pa_transport_context(self));
-        if (context != NULL)
-            rc = pa_loop_soon_callback(self->loop, start, waiter, context);
-    }
+    if (next != NULL && pa_loop_soon_callback(self->loop, made, (PyObject *)self, context) == 0)
+        rc = pa_loop_soon_callback(self->loop, start, waiter, next);
     Py_XDECREF(made);
     Py_XDECREF(start);
     Py_XDECREF(context);
+    Py_XDECREF(next);
     return rc;
 }
 

@@ -83,6 +83,27 @@ for nth in list(range(1, 12)):
 ''')
 
 
+def test_timers_that_find_no_room_in_the_queue_are_due_in_the_next_tick(faulted):
+    faulted('''
+for nth in range(1, 5):
+    with serving() as loop:
+        ran = []
+        for i in range(3000):
+            loop.call_later(0, ran.append, i)
+        loop.call_later(0.01, loop.stop)
+        fault("malloc", nth, errno.ENOMEM)
+        try:
+            loop.run_forever()
+        except MemoryError:
+            assert not ran
+        else:
+            raise AssertionError("there was room")
+        clear()
+        loop.run_forever()
+        assert ran == list(range(3000))
+''')
+
+
 @pytest.mark.parametrize("call,error", [("recv", errno.ECONNRESET), ("recv", errno.ETIMEDOUT), ("recv", errno.ENOMEM), ("recv", errno.EBADF)])
 def test_receiving_fails(served, call, error):
     served('''

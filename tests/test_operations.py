@@ -594,3 +594,20 @@ def test_the_finalizer_of_an_item_may_await_in_its_turn(aio, run):
     queue = aio.Queue()
     run(main())
     assert got == list(range(5))
+
+
+def test_one_that_waits_is_collected_although_the_collector_was_frozen_before(aio, run):
+    """gc.freeze() puts what there is out of the collector's sight: nothing that is used again later may be among it."""
+    async def main():
+        queue = aio.Queue()
+        queue.put_nowait(1)
+        await queue.get()
+        gc.freeze()
+        queue = aio.Queue()
+        op = queue.get()
+        op.send(None)
+        queue.op = op
+        return weakref.ref(queue)
+    queue = run(main())
+    gc.collect()
+    assert queue() is None

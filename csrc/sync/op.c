@@ -88,7 +88,7 @@ Py_NO_INLINE static pa_op *make_op(pa_state *st, const pa_op_kind *kind)
     op->st = st;
     op->self = op->a = op->b = op->c = op->waiter = op->outcome = op->origin = op->weakrefs = NULL;
     op->status = PA_OP_DONE;
-    op->finalized = 0;
+    op->finalized = op->was_spare = 0;
     PyObject_GC_Track(op);
     return op;
 }
@@ -112,6 +112,7 @@ static inline int become_spare(pa_op *op)
     if (st == NULL || st->spare_op != NULL || op->finalized || op->weakrefs != NULL || op->origin != NULL)
         return 0;
     pa_object_keep((PyObject *)op);
+    op->was_spare = 1;
     st->spare_op = (PyObject *)op;
     pa_future_stop_returns(st);
     return 1;
@@ -256,6 +257,17 @@ static inline PySendResult end(pa_op *op, PySendResult how)
     return how;
 }
 
+/* It waits, and may be in a cycle from now on. After gc.freeze() the collector would never look at one that was the spare then. */
+static void suspend(pa_op *op)
+{
+    op->status = PA_OP_SUSPENDED;
+    if (op->was_spare) {
+        op->was_spare = 0;
+        PyObject_GC_UnTrack(op);
+        PyObject_GC_Track(op);
+    }
+}
+
 /* On from the wait where it stopped, to the next one that takes time or to the end. It is not running and not done. Steals `exc`, which is
  * thrown in at the wait, or NULL. */
 Py_NO_INLINE static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc, PyObject **result)
@@ -263,7 +275,7 @@ Py_NO_INLINE static PySendResult resume(pa_op *op, PyObject *sent, PyObject *exc
     op->status = PA_OP_RUNNING;
     for (;;) {
         if (pa_op_go_on_waiting(op, sent, &exc, result) == PYGEN_NEXT) {
-            op->status = PA_OP_SUSPENDED;
+            suspend(op);
             return PYGEN_NEXT;
         }
         PySendResult how = op->kind->run(op, exc, result);

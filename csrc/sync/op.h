@@ -60,6 +60,7 @@ struct pa_op {
     uint8_t status;       /* op.c's */
     uint8_t waits_for;    /* op_wait.c's: what `waiter` is */
     uint8_t finalized;    /* op.c's: the collector knows that, too, and does not forget it */
+    uint8_t was_spare;    /* op.c's: the collector has known it for longer than it is in use */
 };
 
 /* A new operation, not started. `self` may be NULL; new references are taken. New. */

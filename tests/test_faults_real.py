@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -187,6 +188,15 @@ def test_a_file_that_changes_while_it_is_sent_over_tls(same, tls, path, side, ve
     assert got["result"] == [True] * 4 + [CLOSE_NOTIFY] and silent(got)
 
 
+class AtOnce(ThreadPoolExecutor):
+    """What is submitted is done when submit() returns: how far a sendfile() has come is no matter of threads then."""
+
+    def submit(self, fn, *args):
+        future = super().submit(fn, *args)
+        wait([future])
+        return future
+
+
 @sides
 @pytest.mark.parametrize("how", ["the peer resets", "closed", "aborted", "cancelled", "closing already"])
 def test_sendfile_over_tls_is_broken_off(same, tls, path, side, how):
@@ -197,6 +207,7 @@ def test_sendfile_over_tls_is_broken_off(same, tls, path, side, how):
         if how == "closing already":
             p.transport.close()
         with open(path, "rb") as file:
+            lab.loop.set_default_executor(AtOnce(1))     # reading the file there still, asyncio loses connection_lost()
             task = asyncio.ensure_future(lab.loop.sendfile(p.transport, file))
             await lab.ticks()
             if how == "the peer resets":

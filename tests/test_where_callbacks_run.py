@@ -167,6 +167,7 @@ async def operations(aio, loop, watcher):
     """What runs beside: threads, executors, exception handlers, asynchronous generators."""
     await in_context("thread", aio.to_thread, watcher.callback("to_thread"))
     await in_context("executor", lambda: loop.run_in_executor(None, watcher.callback("run_in_executor")))
+    await until(lambda: any("run_in_executor" in n[0] for n in watcher.notes))
     await asyncio.sleep(0.01)
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda loop, context: watcher.note("exception handler of " + context["message"].partition("(")[0]))

@@ -9,6 +9,7 @@ import contextvars
 import gc
 import re
 import socket
+import sys
 import warnings
 
 import pytest
@@ -363,7 +364,10 @@ def outcome(aio, function, value):
 
 def skip(name, value):
     """Ints that are somebody's descriptor, and a signal's number. An iterator of as_completed()'s whose time-out is nonsense is left
-    half made in asyncio, and complains in the futures' callbacks: ours was not made."""
+    half made in asyncio, and complains in the futures' callbacks: ours was not made. A debug build of CPython fails a check of its own
+    where a StopIteration is thrown into a coroutine that was not started."""
+    if name == "throw_into_an_operation" and value == "StopIteration":
+        return hasattr(sys, "gettotalrefcount")
     if name == "as_completed_timeout":
         return not isinstance(VALUES[value], (int, float))
     return value == "0" and name.startswith(("add_", "remove_", "sock", "create_", "connect")) and "_done_" not in name

@@ -169,6 +169,7 @@ def test_an_operation_that_takes_more_is_named_with_its_figures(instructions):
     assert instructions.judge(WANTED, WANTED, True) == ([], [])
     slower = WANTED | {"switch": {"all": 3300, "own": 1010}}
     assert instructions.judge(slower, WANTED, True) == (["switch: 3,300 instructions, were 3,000 (+10.0%)"], [])
+    assert instructions.judge(slower, WANTED, True, jit=True) == ([], [])
     own = WANTED | {"queue": {"all": 4060, "own": 1160}}
     assert instructions.judge(own, WANTED, True) == (["queue: 1,160 instructions in the extension, were 1,100 (+5.5%)"], [])
 

@@ -360,15 +360,18 @@ def test_weak_references(same):
     same_for_all(same, look)
 
 
+def attribute_added(obj):
+    """What comes of giving it an attribute of the program's own, which is taken away again."""
+    def add():
+        obj.added_by_a_test = 1
+        value = obj.added_by_a_test, "added_by_a_test" in obj.__dict__
+        del obj.added_by_a_test
+        return value
+    return outcome(add, text=False)
+
+
 def test_attributes_can_be_added(same):
-    def look(aio, obj):
-        def add():
-            obj.added_by_a_test = 1
-            value = obj.added_by_a_test, "added_by_a_test" in obj.__dict__
-            del obj.added_by_a_test
-            return value
-        return outcome(add, text=False)
-    same_for_all(same, look)
+    same_for_all(same, lambda aio, obj: attribute_added(obj))
 
 
 def test_hashes_and_equality(same):

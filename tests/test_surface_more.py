@@ -15,6 +15,7 @@ import pytest
 
 from lab import clean
 from support import PY, fresh_loop, none, nonblocking_pair, outcome, scrub, spin
+from test_surface import attribute_added
 
 BASES = [asyncio.BaseTransport, asyncio.ReadTransport, asyncio.WriteTransport, asyncio.Transport, asyncio.DatagramTransport,
          asyncio.SubprocessTransport, asyncio.BaseProtocol, asyncio.Protocol, asyncio.BufferedProtocol, asyncio.SubprocessProtocol,
@@ -111,14 +112,7 @@ def test_weak_references(same, kinds):
 
 
 def test_attributes_can_be_added(same, kinds):
-    def look(obj):
-        def add():
-            obj.added_by_a_test = 1
-            value = obj.added_by_a_test, "added_by_a_test" in obj.__dict__
-            del obj.added_by_a_test
-            return value
-        return outcome(add, text=False)
-    same_for_all(same, kinds, look)
+    same_for_all(same, kinds, attribute_added)
 
 
 def test_hashes_and_equality(same, kinds):
